@@ -5,8 +5,9 @@ HTTP/2 PINGs; the server counts each PING that comes sooner than it allows as a 
 ``grpc.http2.max_ping_strikes`` of them ends the connection with GOAWAY ``too_many_pings``, which the client sees as
 UNAVAILABLE (gRFC A8). With gRPC's own defaults a server allows one PING in five minutes while a call is held and one
 in two hours otherwise, so a client that turns keepalive on is cut off by every server that was left alone. The
-functions here write both sides so that they match: ``client_options()`` with its defaults is accepted by ``server_options()`` with its
-defaults, and ``keepalive_pair()`` derives the server's tolerance from the client's interval.
+functions here write both sides so that they match: ``client_options()`` with its defaults is accepted by
+``server_options()`` with its defaults, and ``keepalive_pair()`` derives the server's tolerance from the client's
+interval.
 
 Three rules are easy to miss, and are why these are functions:
 
@@ -68,8 +69,8 @@ def client_options(
 
     Args:
         keepalive_time: Seconds without a byte received after which a PING is sent. Default 30, at most 7200. Below 1
-            the client still sends no more than one PING a second. ``None`` leaves keepalive off, as gRPC does. The server
-            must allow this interval: see ``server_options(min_client_interval=…)``.
+            the client still sends no more than one PING a second. ``None`` leaves keepalive off, as gRPC does. The
+            server must allow this interval: see ``server_options(min_client_interval=…)``.
             [``grpc.keepalive_time_ms``, native default: off; gRFC A8]
         keepalive_timeout: Seconds that a PING, or sent data, may go unacknowledged before the connection is closed and
             its calls end as UNAVAILABLE. Default 10, at most 600.
