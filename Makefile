@@ -1,0 +1,83 @@
+# `make demo` and `make test` need nothing but Python >= 3.10 with venv: they make .venv themselves. `make help` lists the rest.
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PY := $(VENV)/bin/python
+CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3.10 python3)
+PROTO_CANDIDATES := $(if $(PYTHON_PROTO),$(PYTHON_PROTO),python3.12 python3.11 python3.10 python3 ~/.pyenv/versions/3.1[012].*/bin/python)
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+.PHONY: help setup demo test test-oldest bench proto proto-check wheel-files clean
+.PHONY: check lint types imports rules proto-lint
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed-dev ## make .venv with everything that development needs
+
+demo: $(VENV)/.installed-demo ## see it work: three real processes, a freeze, a recovery, the traces
+	@$(PY) -m grpc_heartbeat.cli demo
+
+test: $(VENV)/.installed-test ## run all tests (PYTEST_ARGS='-m "not slow"' leaves out those that take seconds)
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+test-oldest: .venv-oldest/.installed ## run all tests on the oldest supported releases
+	@.venv-oldest/bin/python -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.installed-test ## measure against bare grpcio
+	@$(PY) -m bench $(BENCH_ARGS)
+
+check: lint types imports rules proto-lint proto-check ## lint, types, import rules, generated code fresh
+
+lint: $(VENV)/.installed-dev
+	@echo "ruff check";  $(PY) -m ruff check -q .
+	@echo "ruff format"; $(PY) -m ruff format -q --check .
+
+types: $(VENV)/.installed-dev
+	@echo "mypy";    $(PY) -m mypy --no-error-summary
+	@echo "pyright"; $(PY) -m pyright --pythonpath $(PY)
+
+imports: $(VENV)/.installed-dev
+	@echo "import rules"; $(VENV)/bin/lint-imports --no-timing
+
+rules: $(VENV)/.installed-dev
+	@echo "own rules"; $(PY) tools/check_rules.py
+
+proto-lint: $(VENV)/.installed-dev
+	@echo "buf lint"; $(VENV)/bin/buf lint
+
+proto-check: .venv-proto/.installed
+	@echo "generated code"; .venv-proto/bin/python tools/generate_proto.py --check
+
+proto: .venv-proto/.installed ## generate grpc_heartbeat/v1 from proto/
+	@.venv-proto/bin/python tools/generate_proto.py
+
+wheel-files: $(VENV)/.installed-test ## accept the wheel's present files as the pinned list
+	@$(PY) -m tests.packaging.wheel
+
+clean: ## remove the virtual environments, caches and build output
+	@rm -rf .venv .venv-oldest .venv-proto build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+# One stamp per set of extras: the demo does not wait for the development tools. pyproject.toml newer than the stamp
+# installs again.
+$(VENV)/.installed-demo: EXTRAS := cli,otlp
+$(VENV)/.installed-test: EXTRAS := test
+$(VENV)/.installed-test: INCLUDED := $(VENV)/.installed-demo
+$(VENV)/.installed-dev: EXTRAS := dev
+$(VENV)/.installed-dev: INCLUDED := $(VENV)/.installed-test $(VENV)/.installed-demo
+$(VENV)/.installed-%: pyproject.toml
+	@tools/install.sh "$$(tools/find_python.sh 3.10 3.99 $(CANDIDATES))" $(VENV) -e ".[$(EXTRAS)]"
+	@touch $(INCLUDED) $@
+
+.venv-oldest/.installed: pyproject.toml requirements/oldest.txt
+	@tools/install.sh "$$(tools/find_python.sh 3.10 3.13 $(CANDIDATES))" .venv-oldest -e ".[test]" -c requirements/oldest.txt
+	@touch $@
+
+.venv-proto/.installed: requirements/proto.txt
+	@tools/install.sh "$$(tools/find_python.sh 3.10 3.12 $(PROTO_CANDIDATES))" .venv-proto -r requirements/proto.txt
+	@touch $@

@@ -1,0 +1,95 @@
+"""Rules of this codebase that no linter knows. Prints ``file:line: message`` for each breach; exits 1 if there are any.
+
+- Tests do not sleep to wait for something: they wait for the thing itself. A sleep that *is* the subject (a slow handler)
+  says why on its line: ``# sleep: <reason>``. ``asyncio.sleep(0)`` only yields and is free.
+- The core reads no clock: ``now`` is a parameter.
+- Private modules of grpcio are imported in ``grpc_heartbeat/_grpcio.py`` only.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+CLOCKS = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns", "now", "utcnow", "today"}
+REASON = re.compile(r"#\s*sleep:\s*\S")
+PRIVATE = re.compile(r"grpc\.(?:\w+\.)*_\w")
+
+
+class Breach(NamedTuple):
+    """One broken rule."""
+
+    path: Path
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line}: {self.message}"
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """Yield each call with the last part of the called name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            target = node.func
+            if isinstance(target, ast.Attribute):
+                yield target.attr, node
+            elif isinstance(target, ast.Name):
+                yield target.id, node
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Yield the full dotted name and the line of each absolute import."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def sleeps(path: Path, source: str, tree: ast.AST) -> Iterator[Breach]:
+    """Find sleeps without a reason."""
+    lines = source.splitlines()
+    for name, call in calls(tree):
+        only_yields = len(call.args) == 1 and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0
+        if name == "sleep" and not only_yields and not REASON.search(lines[call.lineno - 1]):
+            yield Breach(path, call.lineno, "sleep in a test; wait for the event, or end the line with `# sleep: <reason>`")
+
+
+def clock_reads(path: Path, source: str, tree: ast.AST) -> Iterator[Breach]:
+    """Find calls of anything that is named like a clock, however it was obtained (an injected clock is one too)."""
+    for name, call in calls(tree):
+        if name in CLOCKS:
+            yield Breach(path, call.lineno, f"the core must not read a clock ({name}()); take `now` as a parameter")
+
+
+def private_imports(path: Path, source: str, tree: ast.AST) -> Iterator[Breach]:
+    """Find imports of grpcio's private modules and names."""
+    for name, line in imported(tree):
+        if PRIVATE.match(name) and path.name != "_grpcio.py":
+            yield Breach(path, line, f"{name} is private to grpcio; only grpc_heartbeat/_grpcio.py may import it")
+
+
+RULES = (("tests", sleeps), ("grpc_heartbeat/core", clock_reads), ("grpc_heartbeat", private_imports))
+
+
+def breaches(root: Path = ROOT) -> list[Breach]:
+    """Apply every rule to every file in its folder, generated code left out."""
+    found: list[Breach] = []
+    for folder, rule in RULES:
+        for path in sorted((root / folder).rglob("*.py")):
+            if not path.name.endswith(("_pb2.py", "_pb2_grpc.py")):
+                source = path.read_text()
+                found += rule(path, source, ast.parse(source))
+    return found
+
+
+if __name__ == "__main__":
+    broken = breaches()
+    print(*broken, sep="\n", end="\n" if broken else "")
+    sys.exit(1 if broken else 0)
