@@ -6,9 +6,11 @@ import inspect
 import os
 from collections.abc import Iterator
 
+import grpc.aio
 import hypothesis
 import pytest
 
+from grpc_heartbeat import _faults
 from tests import aiorun, leaks
 
 # gRPC would send loopback calls through a proxy that the machine names; OpenTelemetry would take its settings from here.
@@ -18,6 +20,9 @@ for name in [name for name in os.environ if name.startswith("OTEL_")]:
 
 hypothesis.settings.register_profile("project", deadline=None)  # a busy machine is slow, not wrong
 hypothesis.settings.load_profile("project")
+
+# grpc.aio polls on one thread and one pair of sockets per process, from its first use on: started here, they are no test's leak.
+grpc.aio.init_grpc_aio()
 
 _passed = pytest.StashKey[bool]()
 
@@ -46,3 +51,13 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.node.stash.get(_passed, False) and (found := watch.leaked()):
         pytest.fail("\n".join(found), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def no_internal_faults(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test during which the library caught an exception of its own, unless it is marked ``internal_faults``."""
+    before = _faults.counts()
+    yield
+    if request.node.get_closest_marker("internal_faults") is None:
+        new = {place: count - before.get(place, 0) for place, count in _faults.counts().items()}
+        assert not any(new.values()), f"internal faults: {new} (see the log)"

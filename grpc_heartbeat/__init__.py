@@ -1,0 +1,110 @@
+"""Deadlines, cancellation and heartbeats for gRPC in Python. This is the sync face; ``grpc_heartbeat.aio`` mirrors it.
+
+Names follow ``grpc``: ``insecure_channel``, ``secure_channel`` and ``server_interceptors`` go where grpc's own would.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from grpc_heartbeat import aio, deadline, errors
+from grpc_heartbeat._types import ChannelOptions
+from grpc_heartbeat.channel.sync import Channel
+from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.heartbeat.server import add_to_server
+from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
+from grpc_heartbeat.interceptors.server import DeadlineServerInterceptor
+from grpc_heartbeat.options import client_options, server_options
+
+__all__ = [
+    "Channel",
+    "HeartbeatPolicy",
+    "Identity",
+    "Timeouts",
+    "add_to_server",
+    "aio",
+    "client_interceptors",
+    "client_options",
+    "deadline",
+    "errors",
+    "insecure_channel",
+    "secure_channel",
+    "server_interceptors",
+    "server_options",
+    "wrap_channel",
+]
+
+__version__ = "0.1.0"
+
+
+def insecure_channel(
+    target: str,
+    options: ChannelOptions | None = None,
+    compression: grpc.Compression | None = None,
+    *,
+    timeouts: Timeouts | None = None,
+    heartbeat: HeartbeatPolicy | None = None,
+    identity: Identity | None = None,
+    name: str | None = None,
+) -> Channel:
+    """Create a channel as ``grpc.insecure_channel`` does, whose calls inherit deadline and cancellation.
+
+    Args:
+        target, options, compression: As for ``grpc.insecure_channel``.
+        timeouts: Limits for calls that set none of their own. Default: no limit.
+        heartbeat: Hold a heartbeat stream on this channel. Default: none.
+        identity: Who this process is, as heartbeats say it. Default: ``Identity()``.
+        name: The peer's name in telemetry. Default: ``target``.
+    """
+    inner = grpc.insecure_channel(target, options=_sequence(options), compression=compression)
+    return wrap_channel(inner, timeouts=timeouts, heartbeat=heartbeat, identity=identity, name=name or target)
+
+
+def secure_channel(
+    target: str,
+    credentials: grpc.ChannelCredentials,
+    options: ChannelOptions | None = None,
+    compression: grpc.Compression | None = None,
+    *,
+    timeouts: Timeouts | None = None,
+    heartbeat: HeartbeatPolicy | None = None,
+    identity: Identity | None = None,
+    name: str | None = None,
+) -> Channel:
+    """Create a channel as ``grpc.secure_channel`` does; the other arguments are those of ``insecure_channel``."""
+    inner = grpc.secure_channel(target, credentials, options=_sequence(options), compression=compression)
+    return wrap_channel(inner, timeouts=timeouts, heartbeat=heartbeat, identity=identity, name=name or target)
+
+
+def wrap_channel(
+    channel: grpc.Channel,
+    *,
+    timeouts: Timeouts | None = None,
+    heartbeat: HeartbeatPolicy | None = None,
+    identity: Identity | None = None,
+    name: str | None = None,
+) -> Channel:
+    """Return a channel with this library's powers around one that someone else made, intercepted ones included.
+
+    Closing the returned channel closes ``channel``.
+    """
+    wrapped = Channel(channel, timeouts)
+    if heartbeat is not None:
+        wrapped.start_heartbeat(heartbeat, identity or Identity(), name or "")
+    return wrapped
+
+
+def client_interceptors(*, timeouts: Timeouts | None = None) -> list[DeadlineClientInterceptor]:
+    """Return interceptors for ``grpc.intercept_channel``, for those who cannot change how the channel is made."""
+    return [DeadlineClientInterceptor(timeouts)]
+
+
+def server_interceptors() -> list[DeadlineServerInterceptor]:
+    """Return interceptors for ``grpc.server``; put them before all others."""
+    return [DeadlineServerInterceptor()]
+
+
+def _sequence(options: ChannelOptions | None) -> list[tuple[str, Any]] | None:
+    return None if options is None else list(options)

@@ -1,0 +1,120 @@
+"""The asyncio face: the names of ``grpc_heartbeat``, for ``grpc.aio``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+import grpc.aio
+
+from grpc_heartbeat._types import ChannelOptions
+from grpc_heartbeat.channel.aio import Channel
+from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.heartbeat.server_aio import add_to_server
+from grpc_heartbeat.interceptors.client_aio import (
+    StreamStreamDeadline,
+    StreamUnaryDeadline,
+    UnaryStreamDeadline,
+    UnaryUnaryDeadline,
+)
+from grpc_heartbeat.interceptors.server_aio import AioDeadlineServerInterceptor
+from grpc_heartbeat.options import client_options, server_options
+
+__all__ = [
+    "Channel",
+    "add_to_server",
+    "client_interceptors",
+    "client_options",
+    "insecure_channel",
+    "secure_channel",
+    "server_interceptors",
+    "server_options",
+    "wrap_channel",
+]
+
+
+def insecure_channel(
+    target: str,
+    options: ChannelOptions | None = None,
+    compression: grpc.Compression | None = None,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
+    *,
+    timeouts: Timeouts | None = None,
+    heartbeat: HeartbeatPolicy | None = None,
+    identity: Identity | None = None,
+    name: str | None = None,
+) -> Channel:
+    """Create a channel as ``grpc.aio.insecure_channel`` does, whose calls inherit deadline and cancellation.
+
+    The keyword-only arguments are those of ``grpc_heartbeat.insecure_channel``. A heartbeat starts with the channel when an
+    event loop is running, otherwise with its first use inside one.
+    """
+    chain, outer = _innermost(interceptors, timeouts)
+    inner = grpc.aio.insecure_channel(target, list(options or ()), compression, chain)
+    return _finish(inner, outer, heartbeat, identity, name or target)
+
+
+def secure_channel(
+    target: str,
+    credentials: grpc.ChannelCredentials,
+    options: ChannelOptions | None = None,
+    compression: grpc.Compression | None = None,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
+    *,
+    timeouts: Timeouts | None = None,
+    heartbeat: HeartbeatPolicy | None = None,
+    identity: Identity | None = None,
+    name: str | None = None,
+) -> Channel:
+    """Create a channel as ``grpc.aio.secure_channel`` does; the other arguments are those of ``insecure_channel``."""
+    chain, outer = _innermost(interceptors, timeouts)
+    inner = grpc.aio.secure_channel(target, credentials, list(options or ()), compression, chain)
+    return _finish(inner, outer, heartbeat, identity, name or target)
+
+
+def wrap_channel(
+    channel: grpc.aio.Channel,
+    *,
+    timeouts: Timeouts | None = None,
+    heartbeat: HeartbeatPolicy | None = None,
+    identity: Identity | None = None,
+    name: str | None = None,
+) -> Channel:
+    """Return a channel with this library's powers around one that someone else made.
+
+    Closing the returned channel closes ``channel``.
+    """
+    return _finish(channel, timeouts, heartbeat, identity, name or "")
+
+
+def client_interceptors(*, timeouts: Timeouts | None = None) -> list[grpc.aio.ClientInterceptor]:
+    """Return interceptors for a ``grpc.aio`` channel, one per RPC kind; put them after all others."""
+    kinds = (UnaryUnaryDeadline, UnaryStreamDeadline, StreamUnaryDeadline, StreamStreamDeadline)
+    return [kind(timeouts) for kind in kinds]
+
+
+def server_interceptors() -> list[AioDeadlineServerInterceptor]:
+    """Return interceptors for ``grpc.aio.server``; put them before all others."""
+    return [AioDeadlineServerInterceptor()]
+
+
+def _innermost(
+    interceptors: Sequence[grpc.aio.ClientInterceptor] | None, timeouts: Timeouts | None
+) -> tuple[list[grpc.aio.ClientInterceptor] | None, Timeouts | None]:
+    """Decide where the limits act. With interceptors on the channel it is behind them, so that their time counts."""
+    if not interceptors:
+        return None, timeouts
+    return [*interceptors, *client_interceptors(timeouts=timeouts)], None
+
+
+def _finish(
+    inner: grpc.aio.Channel,
+    timeouts: Timeouts | None,
+    heartbeat: HeartbeatPolicy | None,
+    identity: Identity | None,
+    name: str,
+) -> Channel:
+    channel = Channel(inner, timeouts)
+    if heartbeat is not None:
+        channel.plan_heartbeat(heartbeat, identity or Identity(), name)
+    return channel

@@ -1,0 +1,1 @@
+"""Channels that give their calls a deadline and end them with the request they belong to."""

@@ -1,0 +1,247 @@
+"""A ``grpc.aio.Channel`` whose calls inherit deadline and cancellation from the inbound RPC in whose handler they are made.
+
+The call objects that come back are grpcio's own. With no scope, no policy and no time-out a call costs one attribute test
+more than grpcio's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from grpc_heartbeat._current import current_scope
+from grpc_heartbeat._types import (
+    AioStreamStreamBase,
+    AioStreamUnaryBase,
+    AioUnaryStreamBase,
+    AioUnaryUnaryBase,
+    Deserializer,
+    Serializer,
+)
+from grpc_heartbeat.channel.ended_aio import (
+    EndedStreamStreamCall,
+    EndedStreamUnaryCall,
+    EndedUnaryStreamCall,
+    EndedUnaryUnaryCall,
+)
+from grpc_heartbeat.channel.make import make
+from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.scoped_aio import hold, running_loop
+from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.core.outgoing import Refusal, plan
+from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
+
+
+class _MultiCallable:
+    """What the four kinds share: the inner multicallable, the method's name and the policy."""
+
+    _ended: Callable[[Refusal], Any]
+
+    def __init__(self, inner: Any, method: str, total: float | None) -> None:
+        self._inner = inner
+        self._method = method
+        self._total = total
+
+    def _start(self, request: Any, timeout: Any, metadata: Any, **rest: Any) -> Any:
+        scope = current_scope.get()
+        if scope is None and self._total is None and timeout is None:
+            return self._inner(request, timeout=None, metadata=metadata, **rest)
+        planned = plan(self._method, timeout, self._total, scope, monotonic())
+        if planned.refusal is not None:
+            return self._ended(planned.refusal)
+        if planned.budget is not None:
+            metadata = with_budget(metadata, planned.budget)
+        call = self._inner(request, timeout=planned.timeout, metadata=metadata, **rest)
+        if planned.scope is not None:
+            hold(planned.scope, call)
+        return call
+
+
+class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
+    _ended = EndedUnaryUnaryCall
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._start(
+            request,
+            timeout,
+            metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+
+
+class UnaryStream(_MultiCallable, AioUnaryStreamBase):
+    _ended = EndedUnaryStreamCall
+
+    def __call__(
+        self,
+        request: Any,
+        *,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._start(
+            request,
+            timeout,
+            metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+
+
+class StreamUnary(_MultiCallable, AioStreamUnaryBase):
+    _ended = EndedStreamUnaryCall
+
+    def __call__(
+        self,
+        request_iterator: Any = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._start(
+            request_iterator,
+            timeout,
+            metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+
+
+class StreamStream(_MultiCallable, AioStreamStreamBase):
+    _ended = EndedStreamStreamCall
+
+    def __call__(
+        self,
+        request_iterator: Any = None,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._start(
+            request_iterator,
+            timeout,
+            metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+
+
+class Channel(grpc.aio.Channel):
+    """Wraps ``inner``; closes it when closed. Made by ``aio.insecure_channel``, ``aio.secure_channel``, ``aio.wrap_channel``.
+
+    Attributes:
+        heartbeat: The channel's heartbeat stream, or ``None`` when no policy was given.
+    """
+
+    def __init__(self, inner: grpc.aio.Channel, timeouts: Timeouts | None = None) -> None:
+        self._inner = inner
+        self._total = timeouts.total if timeouts is not None else None
+        self.heartbeat: AioHeartbeat | None = None
+        self._heartbeat_started = True
+
+    def plan_heartbeat(self, policy: HeartbeatPolicy, identity: Identity, name: str) -> None:
+        """Hold a heartbeat stream on this channel, from now or from its first use inside a running loop, to its close."""
+        self.heartbeat = AioHeartbeat(self._inner, policy, identity, name=name)
+        self._heartbeat_started = False
+        self._start_heartbeat()
+
+    def _start_heartbeat(self) -> None:
+        if not self._heartbeat_started and self.heartbeat is not None and running_loop() is not None:
+            self._heartbeat_started = True
+            self.heartbeat.start()
+
+    async def __aenter__(self) -> Channel:
+        self._start_heartbeat()
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+        await self.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        if self.heartbeat is not None and self._heartbeat_started:
+            await self.heartbeat.close()
+        self._heartbeat_started = True
+        await self._inner.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        return self._inner.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self._inner.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        self._start_heartbeat()
+        await self._inner.channel_ready()
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Serializer | None = None,
+        response_deserializer: Deserializer | None = None,
+        _registered_method: bool | None = False,
+    ) -> UnaryUnary:
+        self._start_heartbeat()
+        inner = make(self._inner.unary_unary, method, request_serializer, response_deserializer, _registered_method)
+        return UnaryUnary(inner, method, self._total)
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Serializer | None = None,
+        response_deserializer: Deserializer | None = None,
+        _registered_method: bool | None = False,
+    ) -> UnaryStream:
+        self._start_heartbeat()
+        inner = make(self._inner.unary_stream, method, request_serializer, response_deserializer, _registered_method)
+        return UnaryStream(inner, method, None)
+
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Serializer | None = None,
+        response_deserializer: Deserializer | None = None,
+        _registered_method: bool | None = False,
+    ) -> StreamUnary:
+        self._start_heartbeat()
+        inner = make(self._inner.stream_unary, method, request_serializer, response_deserializer, _registered_method)
+        return StreamUnary(inner, method, self._total)
+
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Serializer | None = None,
+        response_deserializer: Deserializer | None = None,
+        _registered_method: bool | None = False,
+    ) -> StreamStream:
+        self._start_heartbeat()
+        inner = make(self._inner.stream_stream, method, request_serializer, response_deserializer, _registered_method)
+        return StreamStream(inner, method, None)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)

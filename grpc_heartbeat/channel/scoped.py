@@ -1,0 +1,67 @@
+"""Binds outbound calls of the sync stack to the scope that they were made in."""
+
+from __future__ import annotations
+
+import weakref
+from time import monotonic
+from typing import Any
+
+import grpc
+
+from grpc_heartbeat import _faults
+from grpc_heartbeat._grpcio import CancelHandle
+from grpc_heartbeat.core.outgoing import Plan
+from grpc_heartbeat.core.scope import Reason, Scope
+
+
+def verdict(scope: Scope) -> tuple[grpc.StatusCode, str]:
+    """Return the status with which calls in flight end when ``scope`` was cancelled."""
+    if scope.reason is Reason.EXPIRED:
+        return grpc.StatusCode.DEADLINE_EXCEEDED, f"the deadline of the inbound RPC ({scope.source}) passed"
+    return grpc.StatusCode.CANCELLED, f"the inbound RPC ({scope.source}) was cancelled by its client"
+
+
+class BlockedCall(CancelHandle):
+    """The member for a thread that blocks in a unary-response call."""
+
+    __slots__ = ()
+
+    def scope_cancelled(self, scope: Scope) -> None:
+        self.cancel(*verdict(scope))
+
+
+class HeldCall:
+    """The member for a call object that the application holds. It does not keep the object alive."""
+
+    __slots__ = ("_call", "_scope")
+
+    def __init__(self, scope: Scope, call: Any) -> None:
+        self._scope = scope
+        self._call = weakref.ref(call)
+
+    def scope_cancelled(self, scope: Scope) -> None:
+        call = self._call()
+        if call is not None:
+            call.cancel()
+
+    def done(self) -> None:
+        self._scope.forget(self)
+
+
+def hold(scope: Scope, call: Any) -> None:
+    """End ``call`` when ``scope`` is cancelled, and forget it when it is done. Never raises."""
+    try:
+        member = HeldCall(scope, call)
+        scope.adopt(member)
+        if not call.add_callback(member.done):
+            member.done()
+    except Exception as error:
+        _faults.record("channel.hold", error)
+
+
+def annotate(error: grpc.RpcError, planned: Plan) -> None:
+    """Attach the facts to an error with which one of our limits ended the call."""
+    code = getattr(error, "code", None)
+    facts = planned.facts(code().name, monotonic()) if callable(code) else None
+    if facts is not None:
+        error.timeout = facts  # type: ignore[attr-defined]  # documented in errors.py

@@ -1,0 +1,358 @@
+"""A ``grpc.Channel`` whose calls inherit deadline and cancellation from the inbound RPC in whose handler they are made.
+
+Everything that is not ended by us goes to the inner channel's own multicallables and comes back as their own call objects.
+With no scope, no policy and no time-out a call costs one attribute test more than grpcio's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from grpc_heartbeat._current import current_scope
+from grpc_heartbeat._grpcio import interruptible
+from grpc_heartbeat._types import (
+    Deserializer,
+    Serializer,
+    StreamStreamBase,
+    StreamUnaryBase,
+    UnaryStreamBase,
+    UnaryUnaryBase,
+)
+from grpc_heartbeat.channel.make import make
+from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.scoped import BlockedCall, annotate, hold
+from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.core.outgoing import Plan, plan
+from grpc_heartbeat.core.scope import Scope
+from grpc_heartbeat.errors import EndedCall
+from grpc_heartbeat.heartbeat.client import SyncHeartbeat
+
+
+class _MultiCallable:
+    """What the four kinds share: the inner multicallable, the method's name and the policy."""
+
+    def __init__(self, inner: Any, method: str, total: float | None) -> None:
+        self._inner = inner
+        self._method = method
+        self._total = total
+
+    def _plan(self, timeout: Any, scope: Scope | None) -> Plan:
+        return plan(self._method, timeout, self._total, scope, monotonic())
+
+    def _start(self, start: Callable[..., Any], request: Any, timeout: Any, metadata: Any, **rest: Any) -> Any:
+        """Start a call that returns at once with its call object."""
+        scope = current_scope.get()
+        if scope is None and self._total is None and timeout is None:
+            return start(request, timeout=timeout, metadata=metadata, **rest)
+        planned = self._plan(timeout, scope)
+        if planned.refusal is not None:
+            return EndedCall(planned.refusal)
+        if planned.budget is not None:
+            metadata = with_budget(metadata, planned.budget)
+        call = start(request, timeout=planned.timeout, metadata=metadata, **rest)
+        if planned.scope is not None:
+            hold(planned.scope, call)
+        return call
+
+
+class _BlockingMultiCallable(_MultiCallable):
+    """The two kinds with a single response, whose call may block the calling thread."""
+
+    def __init__(self, inner: Any, method: str, total: float | None) -> None:
+        super().__init__(inner, method, total)
+        self._interruptible = interruptible(inner)
+
+    def _block(self, start: Callable[..., Any], request: Any, timeout: Any, metadata: Any, **rest: Any) -> Any:
+        """Run ``start``, which blocks until the response is there."""
+        planned = self._plan(timeout, current_scope.get())
+        if planned.refusal is not None:
+            raise EndedCall(planned.refusal)
+        if planned.budget is not None:
+            metadata = with_budget(metadata, planned.budget)
+        rest |= {"timeout": planned.timeout, "metadata": metadata}
+        try:
+            if planned.scope is None:
+                return start(request, **rest)
+            if self._interruptible:
+                return _block_in_scope(planned.scope, start, request, rest)
+            return self._block_on_future(planned.scope, start, request, rest)
+        except grpc.RpcError as error:
+            annotate(error, planned)
+            raise
+
+    def _block_on_future(self, scope: Scope, start: Callable[..., Any], request: Any, rest: dict[str, Any]) -> Any:
+        """Block on public API alone: a future can be cancelled, at the price of a thread switch."""
+        call = self._inner.future(request, **rest)
+        hold(scope, call)
+        try:
+            response = call.result()
+        except grpc.FutureCancelledError:
+            if isinstance(call, grpc.RpcError):
+                raise call from None
+            raise
+        return (response, call) if start == self._inner.with_call else response
+
+
+def _block_in_scope(scope: Scope, start: Callable[..., Any], request: Any, rest: dict[str, Any]) -> Any:
+    blocked = BlockedCall()
+    with blocked:
+        scope.adopt(blocked)
+        try:
+            return start(request, **rest)
+        finally:
+            scope.forget(blocked)
+
+
+class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        if timeout is None and self._total is None and current_scope.get() is None:
+            return self._inner(
+                request,
+                metadata=metadata,
+                credentials=credentials,
+                wait_for_ready=wait_for_ready,
+                compression=compression,
+            )
+        return self._block(
+            self._inner,
+            request,
+            timeout,
+            metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+
+    def with_call(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._block(
+            self._inner.with_call,
+            request,
+            timeout,
+            metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+
+    def future(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._start(
+            self._inner.future,
+            request,
+            timeout,
+            metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+
+
+class StreamUnary(_BlockingMultiCallable, StreamUnaryBase):
+    def __call__(
+        self,
+        request_iterator: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._block(
+            self._inner,
+            request_iterator,
+            timeout,
+            metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+
+    def with_call(
+        self,
+        request_iterator: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._block(
+            self._inner.with_call,
+            request_iterator,
+            timeout,
+            metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+
+    def future(
+        self,
+        request_iterator: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._start(
+            self._inner.future,
+            request_iterator,
+            timeout,
+            metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+
+
+class UnaryStream(_MultiCallable, UnaryStreamBase):
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._start(
+            self._inner,
+            request,
+            timeout,
+            metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+
+
+class StreamStream(_MultiCallable, StreamStreamBase):
+    def __call__(
+        self,
+        request_iterator: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._start(
+            self._inner,
+            request_iterator,
+            timeout,
+            metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+
+
+class Channel(grpc.Channel):
+    """Wraps ``inner``; closes it when closed. Made by ``insecure_channel``, ``secure_channel`` and ``wrap_channel``.
+
+    Attributes:
+        heartbeat: The channel's heartbeat stream, or ``None`` when no policy was given.
+    """
+
+    def __init__(self, inner: grpc.Channel, timeouts: Timeouts | None = None) -> None:
+        self._inner = inner
+        self._total = timeouts.total if timeouts is not None else None
+        self.heartbeat: SyncHeartbeat | None = None
+
+    def start_heartbeat(self, policy: HeartbeatPolicy, identity: Identity, name: str) -> None:
+        """Hold a heartbeat stream on this channel until it is closed."""
+        self.heartbeat = SyncHeartbeat(self._inner, policy, identity, name=name)
+        self.heartbeat.start()
+
+    def subscribe(
+        self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool | None = False
+    ) -> None:
+        self._inner.subscribe(callback, try_to_connect=bool(try_to_connect))
+
+    def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
+        self._inner.unsubscribe(callback)
+
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Serializer | None = None,
+        response_deserializer: Deserializer | None = None,
+        _registered_method: bool | None = False,
+    ) -> UnaryUnary:
+        inner = make(self._inner.unary_unary, method, request_serializer, response_deserializer, _registered_method)
+        return UnaryUnary(inner, method, self._total)
+
+    def unary_stream(
+        self,
+        method: str,
+        request_serializer: Serializer | None = None,
+        response_deserializer: Deserializer | None = None,
+        _registered_method: bool | None = False,
+    ) -> UnaryStream:
+        inner = make(self._inner.unary_stream, method, request_serializer, response_deserializer, _registered_method)
+        return UnaryStream(inner, method, None)
+
+    def stream_unary(
+        self,
+        method: str,
+        request_serializer: Serializer | None = None,
+        response_deserializer: Deserializer | None = None,
+        _registered_method: bool | None = False,
+    ) -> StreamUnary:
+        inner = make(self._inner.stream_unary, method, request_serializer, response_deserializer, _registered_method)
+        return StreamUnary(inner, method, self._total)
+
+    def stream_stream(
+        self,
+        method: str,
+        request_serializer: Serializer | None = None,
+        response_deserializer: Deserializer | None = None,
+        _registered_method: bool | None = False,
+    ) -> StreamStream:
+        inner = make(self._inner.stream_stream, method, request_serializer, response_deserializer, _registered_method)
+        return StreamStream(inner, method, None)
+
+    def close(self) -> None:
+        if self.heartbeat is not None:
+            self.heartbeat.close()
+        self._inner.close()
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)

@@ -1,0 +1,148 @@
+"""Configuration: frozen, checked when made, without clocks or running state.
+
+Every message names the field that is wrong, the value it had and the range that is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Literal, get_args
+
+MAX_LABEL_BYTES = 255
+"""Longest service, zone or instance name, in UTF-8 bytes; strangers send these, so they are bounded."""
+
+BeatType = Literal["liveness", "readiness"]
+
+
+def check_seconds(name: str, value: object, *, minimum: float = 0.0, inclusive: bool = False) -> float:
+    """Return ``value`` as a finite number of seconds above ``minimum``.
+
+    Raises:
+        TypeError: not a number (booleans are not numbers here).
+        ValueError: NaN, infinite, or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__} ({value!r})")
+    seconds = float(value)
+    in_range = seconds >= minimum if inclusive else seconds > minimum
+    if not math.isfinite(seconds) or not in_range:
+        bound = "at least" if inclusive else "more than"
+        raise ValueError(f"{name} must be a finite number of seconds, {bound} {minimum:g}; got {value!r}")
+    return seconds
+
+
+def _check_label(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__} ({value!r})")
+    if len(value.encode("utf-8", "replace")) > MAX_LABEL_BYTES:
+        raise ValueError(f"{name} must be at most {MAX_LABEL_BYTES} bytes of UTF-8; got {len(value.encode())}")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this process is, as every heartbeat span and hello frame says it.
+
+    Args:
+        service: The service's name (OpenTelemetry ``service.name``). Default: ``OTEL_SERVICE_NAME`` or ``""``.
+        zone: The failure domain (OpenTelemetry ``cloud.availability_zone``). Default: ``""``, unknown.
+        instance: This process among its siblings (``service.instance.id``). Default: ``host:pid``.
+
+    Raises:
+        TypeError: a part is not a string.
+        ValueError: a part is longer than 255 bytes of UTF-8.
+    """
+
+    service: str = field(default_factory=lambda: os.environ.get("OTEL_SERVICE_NAME", ""))
+    zone: str = ""
+    instance: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+
+    def __post_init__(self) -> None:
+        _check_label("Identity.service", self.service)
+        _check_label("Identity.zone", self.zone)
+        _check_label("Identity.instance", self.instance)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a call may take. ``None`` means no limit of ours.
+
+    Args:
+        total: Seconds from the start of a unary-response call to its end. The call's own ``timeout=`` and what is left of
+            the inbound deadline still count: the smallest wins. Default: no limit. Calls that stream responses have no
+            total unless the call itself gives one.
+
+    Raises:
+        TypeError: not a number.
+        ValueError: NaN, infinite, zero or negative.
+    """
+
+    total: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.total is not None:
+            object.__setattr__(self, "total", check_seconds("Timeouts.total", self.total))
+
+    @classmethod
+    def recommended(cls) -> Timeouts:
+        """Return limits that suit a call between two services: 8 s in total."""
+        return cls(total=8.0)
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatPolicy:
+    """How a heartbeat stream beats and when it is believed dead.
+
+    Args:
+        interval: Seconds between beats, measured from a fixed origin, so that they do not drift. Default 5.
+        timeout: Seconds to wait for a beat's echo before it counts as missed; at most ``interval``, so that one beat is in
+            flight at a time. Default 1, or the interval if that is shorter.
+        misses: Consecutive misses after which the stream is failed and opened anew. Default 3.
+        type: What each beat asks, ``"liveness"`` (default) or ``"readiness"``.
+        reconnect_min: Seconds before the first attempt to reopen a failed stream; doubles per failure. Default 0.2.
+        reconnect_max: Longest pause between attempts, in seconds. Default 10.
+
+    Raises:
+        TypeError, ValueError: a value of the wrong type or outside its range; the message names it.
+    """
+
+    interval: float = 5.0
+    timeout: float | None = None
+    misses: int = 3
+    type: BeatType = "liveness"
+    reconnect_min: float = 0.2
+    reconnect_max: float = 10.0
+
+    def __post_init__(self) -> None:
+        interval = check_seconds("HeartbeatPolicy.interval", self.interval, minimum=0.01, inclusive=True)
+        timeout = check_seconds("HeartbeatPolicy.timeout", min(1.0, interval) if self.timeout is None else self.timeout)
+        if timeout > interval:
+            raise ValueError(
+                f"HeartbeatPolicy.timeout ({timeout:g} s) must not exceed interval ({interval:g} s): "
+                "one beat is in flight at a time"
+            )
+        if isinstance(self.misses, bool) or not isinstance(self.misses, int):
+            raise TypeError(f"HeartbeatPolicy.misses must be an integer, not {type(self.misses).__name__}")
+        if self.misses < 1:
+            raise ValueError(f"HeartbeatPolicy.misses must be at least 1; got {self.misses}")
+        if self.type not in get_args(BeatType):
+            raise ValueError(f"HeartbeatPolicy.type must be one of {get_args(BeatType)}; got {self.type!r}")
+        reconnect_min = check_seconds("HeartbeatPolicy.reconnect_min", self.reconnect_min)
+        reconnect_max = check_seconds(
+            "HeartbeatPolicy.reconnect_max", self.reconnect_max, minimum=reconnect_min, inclusive=True
+        )
+        for name, value in (
+            ("interval", interval),
+            ("timeout", timeout),
+            ("reconnect_min", reconnect_min),
+            ("reconnect_max", reconnect_max),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def beat_timeout(self) -> float:
+        """Seconds to wait for an echo, with the default filled in."""
+        return self.interval if self.timeout is None else self.timeout

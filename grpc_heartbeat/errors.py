@@ -1,0 +1,119 @@
+"""Errors that this library raises, beside grpc's own.
+
+::
+
+    grpc.RpcError
+    ├── EndedCall                 sync: also the grpc.Call and grpc.Future of the call
+    └── grpc.aio.AioRpcError
+        └── AioEndedCall          asyncio: raised by the call object of a call that was never sent
+
+Both say ``code()`` and ``details()`` as gRPC does, and ``.timeout`` holds the facts (``TimeoutFacts``): the layer, its limit,
+the time that passed and where the limit came from. An error that grpcio raises itself because the total time-out was spent
+gets the same attribute where the sync stack lets us see it; ``timeout_of(error)`` reads it from any error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from grpc_heartbeat._types import FutureBase
+from grpc_heartbeat.core.facts import TimeoutFacts
+from grpc_heartbeat.core.outgoing import Refusal
+
+__all__ = ["AioEndedCall", "EndedCall", "TimeoutFacts", "timeout_of"]
+
+
+def status_of(refusal: Refusal) -> grpc.StatusCode:
+    """Return the status code with which a refused call ends."""
+    return grpc.StatusCode.DEADLINE_EXCEEDED if refusal.expired else grpc.StatusCode.CANCELLED
+
+
+def timeout_of(error: BaseException) -> TimeoutFacts | None:
+    """Return the facts of the limit that ended a call early, or ``None`` when no limit of ours did."""
+    facts = getattr(error, "timeout", None)
+    return facts if isinstance(facts, TimeoutFacts) else None
+
+
+class EndedCall(grpc.RpcError, grpc.Call, FutureBase):
+    """A synchronous call that ended before anything was sent.
+
+    It stands for the error, for the call, for its future and for its (empty) response iterator, as grpcio's own
+    rendezvous objects do.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.details)
+        self._code = status_of(refusal)
+        self._details = refusal.details
+        self.timeout = refusal.facts
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+    def debug_error_string(self) -> str:
+        return self._details
+
+    def initial_metadata(self) -> tuple[()]:
+        return ()
+
+    def trailing_metadata(self) -> tuple[()]:
+        return ()
+
+    def is_active(self) -> bool:
+        return False
+
+    def time_remaining(self) -> float:
+        return 0.0
+
+    def cancel(self) -> bool:
+        return False
+
+    def cancelled(self) -> bool:
+        return self._code is grpc.StatusCode.CANCELLED
+
+    def running(self) -> bool:
+        return False
+
+    def done(self) -> bool:
+        return True
+
+    def result(self, timeout: float | None = None) -> Any:
+        raise self
+
+    def exception(self, timeout: float | None = None) -> Exception:
+        return self
+
+    def traceback(self, timeout: float | None = None) -> TracebackType | None:
+        return self.__traceback__
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        return False
+
+    def add_done_callback(self, fn: Callable[[Any], None]) -> None:
+        fn(self)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        raise self
+
+
+class AioEndedCall(grpc.aio.AioRpcError):
+    """The error of an asyncio call that ended before anything was sent."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(status_of(refusal), grpc.aio.Metadata(), grpc.aio.Metadata(), refusal.details, refusal.details)
+        self._refusal = refusal
+        self.timeout = refusal.facts
+
+    def __reduce__(self) -> tuple[type[AioEndedCall], tuple[Refusal]]:
+        return (type(self), (self._refusal,))

@@ -1,0 +1,110 @@
+"""Client interceptors of the sync stack, for those who cannot change how the channel is made.
+
+``grpc.intercept_channel(channel, *client_interceptors())``. They do what this library's own channel does, a little slower.
+Put them last: interceptors run in order, and time spent in later ones is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, NamedTuple
+
+import grpc
+
+from grpc_heartbeat._current import current_scope
+from grpc_heartbeat._grpcio import interruptible, multicallable_of
+from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.scoped import BlockedCall, annotate, hold
+from grpc_heartbeat.config import Timeouts
+from grpc_heartbeat.core.outgoing import Plan, plan
+from grpc_heartbeat.core.scope import Scope
+from grpc_heartbeat.errors import EndedCall
+
+
+class _Details(NamedTuple):
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
+class CallDetails(_Details, grpc.ClientCallDetails):
+    """A call's details, changed."""
+
+
+class DeadlineClientInterceptor(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Gives outbound calls the deadline and the cancellation of the inbound RPC in whose handler they are made."""
+
+    def __init__(self, timeouts: Timeouts | None = None) -> None:
+        self._total = timeouts.total if timeouts is not None else None
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return self._one_response(continuation, client_call_details, request)
+
+    def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return self._one_response(continuation, client_call_details, request_iterator)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return self._stream(continuation, client_call_details, request)
+
+    def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return self._stream(continuation, client_call_details, request_iterator)
+
+    def _one_response(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        planned = plan(details.method, details.timeout, self._total, current_scope.get(), monotonic())
+        if planned.refusal is not None:
+            return EndedCall(planned.refusal)
+        details = _changed(details, planned)
+        if planned.scope is None:
+            call = continuation(details, request)
+        else:
+            call = _in_scope(planned.scope, continuation, details, request)
+        if isinstance(call, grpc.RpcError):
+            annotate(call, planned)
+        return call
+
+    def _stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        planned = plan(details.method, details.timeout, None, current_scope.get(), monotonic())
+        if planned.refusal is not None:
+            return EndedCall(planned.refusal)
+        call = continuation(_changed(details, planned), request)
+        if planned.scope is not None:
+            hold(planned.scope, call)
+        return call
+
+
+def _in_scope(scope: Scope, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+    """Run the continuation of a call that either blocks here until its response is there, or returns a future."""
+    interruptible(multicallable_of(continuation))
+    blocked = BlockedCall()
+    with blocked:
+        scope.adopt(blocked)
+        try:
+            call = continuation(details, request)
+        finally:
+            scope.forget(blocked)
+    if isinstance(call, grpc.Future) and not call.done():
+        hold(scope, call)
+    return call
+
+
+def _changed(details: Any, planned: Plan) -> Any:
+    if planned.budget is None and planned.timeout == details.timeout:
+        return details
+    metadata = details.metadata if planned.budget is None else with_budget(details.metadata, planned.budget)
+    return CallDetails(
+        details.method,
+        planned.timeout,
+        metadata,
+        details.credentials,
+        getattr(details, "wait_for_ready", None),
+        getattr(details, "compression", None),
+    )

@@ -1,0 +1,36 @@
+"""A stream of responses that is produced step by step in the scope of its RPC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from grpc_heartbeat._current import current_scope, restore
+from grpc_heartbeat.core.scope import Scope
+
+
+class ScopedResponses:
+    """Sets the scope around each step of ``responses``, because the steps share their thread with other RPCs.
+
+    The first step that does not give a response ends the scope's work.
+    """
+
+    __slots__ = ("_responses", "_scope")
+
+    def __init__(self, responses: Any, scope: Scope) -> None:
+        self._responses = responses
+        self._scope = scope
+
+    def __iter__(self) -> Iterator[Any]:
+        self._responses = iter(self._responses)
+        return self
+
+    def __next__(self) -> Any:
+        token = current_scope.set(self._scope)
+        try:
+            return next(self._responses)
+        except BaseException:
+            self._scope.finish()
+            raise
+        finally:
+            restore(token)

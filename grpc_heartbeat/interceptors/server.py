@@ -1,0 +1,108 @@
+"""The sync server interceptor: puts the inbound RPC's deadline and cancellation in scope for its handler.
+
+grpcio calls ``intercept_service`` on its one serving thread, under the server's lock, so nothing is done there but a look-up
+in a cache. The work happens in the wrapped behavior, on the worker that runs the handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import grpc
+
+from grpc_heartbeat import _faults
+from grpc_heartbeat._current import current_scope, restore
+from grpc_heartbeat._types import Behavior
+from grpc_heartbeat.core.scope import Scope
+from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
+from grpc_heartbeat.interceptors.inbound import is_spent, open_scope, rejection, rpc_ended
+from grpc_heartbeat.interceptors.responses import ScopedResponses
+
+
+class DeadlineServerInterceptor(grpc.ServerInterceptor):
+    """Opens a scope for each inbound RPC. Put it first, so that it sees the handlers of all others wrapped already."""
+
+    def __init__(self) -> None:
+        self._handlers = HandlerCache(_wrap)
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        handler = continuation(handler_call_details)
+        if handler is None:
+            return None
+        try:
+            return self._handlers.get(handler_call_details.method, handler)
+        except Exception as error:
+            _faults.record("server.wrap", error)
+            return handler
+
+
+def _wrap(method: str, handler: Any) -> Any:
+    if method.startswith(OWN_SERVICE):
+        return handler
+    behavior = behavior_of(handler)
+    if getattr(behavior, "experimental_non_blocking", False):
+        wrap = _non_blocking
+    else:
+        wrap = _response_stream if handler.response_streaming else _one_response
+    return with_behavior(handler, keep_marks(behavior, wrap(behavior, f"inherited:{method}")))
+
+
+def _begin(source: str, context: Any) -> Scope:
+    """Open the scope of an RPC that is about to be handled; aborts it when nothing of its budget is left."""
+    scope = open_scope(source, context)
+    try:
+        # Called when the RPC is cancelled, when its deadline passes, and also after it completed normally.
+        if not context.add_callback(partial(rpc_ended, scope)):
+            rpc_ended(scope)
+    except Exception as error:
+        _faults.record("server.add_callback", error)
+    if is_spent(scope):
+        context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
+    return scope
+
+
+def _one_response(behavior: Behavior, source: str) -> Behavior:
+    def handle(request: Any, context: Any) -> Any:
+        scope = _begin(source, context)
+        token = current_scope.set(scope)
+        try:
+            return behavior(request, context)
+        finally:
+            restore(token)
+            scope.finish()
+
+    return handle
+
+
+def _response_stream(behavior: Behavior, source: str) -> Behavior:
+    def handle(request: Any, context: Any) -> Any:
+        scope = _begin(source, context)
+        token = current_scope.set(scope)
+        try:
+            responses = behavior(request, context)
+        except BaseException:
+            scope.finish()
+            raise
+        finally:
+            restore(token)
+        return ScopedResponses(responses, scope)
+
+    return handle
+
+
+def _non_blocking(behavior: Behavior, source: str) -> Behavior:
+    """A non-blocking behavior returns at once and goes on by callbacks, so only the end of the RPC ends its scope."""
+
+    def handle(request: Any, context: Any, send_response: Any) -> Any:
+        scope = _begin(source, context)
+        token = current_scope.set(scope)
+        try:
+            return behavior(request, context, send_response)
+        finally:
+            restore(token)
+
+    return handle
