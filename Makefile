@@ -10,6 +10,7 @@ CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3.
 PROTO_CANDIDATES := $(if $(PYTHON_PROTO),$(PYTHON_PROTO),python3.12 python3.11 python3.10 python3 ~/.pyenv/versions/3.1[012].*/bin/python)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+TYPED := grpc_heartbeat tests tools $(sort $(patsubst %/,%,$(dir $(wildcard bench/*.py examples/*.py))))
 
 .PHONY: help setup demo test test-oldest bench proto proto-check wheel-files clean
 .PHONY: check lint types imports rules proto-lint
@@ -38,11 +39,11 @@ lint: $(VENV)/.installed-dev
 	@echo "ruff format"; $(PY) -m ruff format -q --check .
 
 types: $(VENV)/.installed-dev
-	@echo "mypy";    $(PY) -m mypy --no-error-summary
-	@echo "pyright"; $(PY) -m pyright --pythonpath $(PY)
+	@echo "mypy";    $(PY) -m mypy --no-error-summary $(TYPED)
+	@echo "pyright"; $(PY) -m pyright --pythonpath $(PY) $(TYPED)
 
 imports: $(VENV)/.installed-dev
-	@echo "import rules"; $(VENV)/bin/lint-imports --no-timing
+	@echo "import rules"; $(VENV)/bin/lint-imports --no-logo
 
 rules: $(VENV)/.installed-dev
 	@echo "own rules"; $(PY) tools/check_rules.py

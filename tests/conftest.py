@@ -1,4 +1,4 @@
-"""What every test gets: leak checks, a loop for ``async def`` tests, and an environment that does not depend on the machine."""
+"""What every test gets: leak checks, a loop for ``async def``, and an environment that does not depend on the machine."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ import pytest
 from grpc_heartbeat import _faults
 from tests import aiorun, leaks
 
-# gRPC would send loopback calls through a proxy that the machine names; OpenTelemetry would take its settings from here.
-os.environ["no_grpc_proxy"] = "127.0.0.1,localhost,[::1]"
+# Else a proxy that the machine names would get the loopback calls, and OpenTelemetry would be set up by the machine.
+os.environ["no_grpc_proxy"] = "127.0.0.1,localhost,[::1]"  # noqa: SIM112 - gRPC reads it in lower case only
 for name in [name for name in os.environ if name.startswith("OTEL_")]:
     del os.environ[name]
 
 hypothesis.settings.register_profile("project", deadline=None)  # a busy machine is slow, not wrong
 hypothesis.settings.load_profile("project")
 
-# grpc.aio polls on one thread and one pair of sockets per process, from its first use on: started here, they are no test's leak.
+# grpc.aio polls on one thread and one pair of sockets per process, from its first use on: started here, they are no
+# test's leak.
 grpc.aio.init_grpc_aio()
 
 _passed = pytest.StashKey[bool]()

@@ -1,9 +1,9 @@
 """Leak checks: what a test leaves behind is found, named and shown with its stack.
 
-Theory of operation. A ``Probe`` lists living things of one kind. A ``Watch`` remembers what lived before the test; after
-it, ``leaked()`` looks again until nothing new is left or its patience ends, because gRPC ends threads and closes sockets
-some time after ``close()`` has returned. What is still there is described for people: a thread or task by its stack, a
-socket by its addresses.
+Theory of operation. A ``Probe`` lists living things of one kind. A ``Watch`` remembers what lived before the test;
+after it, ``leaked()`` looks again until nothing new is left or its patience ends, because gRPC ends threads and closes
+sockets some time after ``close()`` has returned. What is still there is described for people: a thread or task by its
+stack, a socket by its addresses.
 
 Add a kind by appending a probe to ``PROBES``; every test is then checked for it.
 """
@@ -116,14 +116,14 @@ async def end_of_tasks(patience: float | None = None) -> None:
     """Wait until the current task is the loop's only one.
 
     Raises:
-        LeakError: other tasks are left after ``patience`` seconds (default: ``PATIENCE``); the message has their stacks.
+        LeakError: other tasks are left after ``patience`` seconds (default: ``PATIENCE``); it shows their stacks.
     """
     loop = asyncio.get_running_loop()
     give_up = loop.time() + (PATIENCE if patience is None else patience)
     while (others := asyncio.all_tasks() - {asyncio.current_task()}) and loop.time() < give_up:
         await asyncio.wait(others, timeout=give_up - loop.time())
     if others:
-        raise LeakError("\n".join(f"leaked task: {describe_task(task)}" for task in others if task is not None))
+        raise LeakError("\n".join(f"leaked task: {describe_task(task)}" for task in others))
 
 
 def describe_task(task: asyncio.Task[Any]) -> str:

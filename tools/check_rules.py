@@ -1,7 +1,7 @@
-"""Rules of this codebase that no linter knows. Prints ``file:line: message`` for each breach; exits 1 if there are any.
+"""Rules of this codebase that no linter knows. Prints ``file:line: message`` for each breach and then exits with 1.
 
-- Tests do not sleep to wait for something: they wait for the thing itself. A sleep that *is* the subject (a slow handler)
-  says why on its line: ``# sleep: <reason>``. ``asyncio.sleep(0)`` only yields and is free.
+- Tests do not sleep to wait for something: they wait for the thing itself. A sleep that *is* the subject (a slow
+  handler) says why on its line: ``# sleep: <reason>``. ``asyncio.sleep(0)`` only yields and is free.
 - The core reads no clock: ``now`` is a parameter.
 - Private modules of grpcio are imported in ``grpc_heartbeat/_grpcio.py`` only.
 """
@@ -19,6 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 CLOCKS = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns", "now", "utcnow", "today"}
 REASON = re.compile(r"#\s*sleep:\s*\S")
 PRIVATE = re.compile(r"grpc\.(?:\w+\.)*_\w")
+
+
+class Source(NamedTuple):
+    """One file."""
+
+    path: Path
+    lines: list[str]
+    tree: ast.Module
 
 
 class Breach(NamedTuple):
@@ -52,27 +60,35 @@ def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
 
 
-def sleeps(path: Path, source: str, tree: ast.AST) -> Iterator[Breach]:
+def sleeps(source: Source) -> Iterator[Breach]:
     """Find sleeps without a reason."""
-    lines = source.splitlines()
-    for name, call in calls(tree):
-        only_yields = len(call.args) == 1 and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0
-        if name == "sleep" and not only_yields and not REASON.search(lines[call.lineno - 1]):
-            yield Breach(path, call.lineno, "sleep in a test; wait for the event, or end the line with `# sleep: <reason>`")
+    for name, call in calls(source.tree):
+        if name == "sleep" and not only_yields(call) and not REASON.search(source.lines[call.lineno - 1]):
+            message = "sleep in a test; wait for the event, or end the line with `# sleep: <reason>`"
+            yield Breach(source.path, call.lineno, message)
 
 
-def clock_reads(path: Path, source: str, tree: ast.AST) -> Iterator[Breach]:
+def only_yields(call: ast.Call) -> bool:
+    """Tell whether the call is ``sleep(0)``."""
+    return len(call.args) == 1 and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0
+
+
+def clock_reads(source: Source) -> Iterator[Breach]:
     """Find calls of anything that is named like a clock, however it was obtained (an injected clock is one too)."""
-    for name, call in calls(tree):
+    for name, call in calls(source.tree):
         if name in CLOCKS:
-            yield Breach(path, call.lineno, f"the core must not read a clock ({name}()); take `now` as a parameter")
+            yield Breach(
+                source.path, call.lineno, f"the core must not read a clock ({name}()); take `now` as a parameter"
+            )
 
 
-def private_imports(path: Path, source: str, tree: ast.AST) -> Iterator[Breach]:
+def private_imports(source: Source) -> Iterator[Breach]:
     """Find imports of grpcio's private modules and names."""
-    for name, line in imported(tree):
-        if PRIVATE.match(name) and path.name != "_grpcio.py":
-            yield Breach(path, line, f"{name} is private to grpcio; only grpc_heartbeat/_grpcio.py may import it")
+    for name, line in imported(source.tree):
+        if PRIVATE.match(name) and source.path.name != "_grpcio.py":
+            yield Breach(
+                source.path, line, f"{name} is private to grpcio; only grpc_heartbeat/_grpcio.py may import it"
+            )
 
 
 RULES = (("tests", sleeps), ("grpc_heartbeat/core", clock_reads), ("grpc_heartbeat", private_imports))
@@ -84,8 +100,8 @@ def breaches(root: Path = ROOT) -> list[Breach]:
     for folder, rule in RULES:
         for path in sorted((root / folder).rglob("*.py")):
             if not path.name.endswith(("_pb2.py", "_pb2_grpc.py")):
-                source = path.read_text()
-                found += rule(path, source, ast.parse(source))
+                text = path.read_text()
+                found += rule(Source(path, text.splitlines(), ast.parse(text)))
     return found
 
 

@@ -1,1 +1,1 @@
-"""The heartbeat protocol, version 1: code generated from ``proto/grpc_heartbeat/v1/heartbeat.proto`` by ``make proto``."""
+"""The heartbeat protocol, version 1, generated from ``proto/grpc_heartbeat/v1`` by ``make proto``."""
