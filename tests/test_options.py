@@ -100,7 +100,7 @@ def test_the_defaults_of_both_sides_match() -> None:
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in EVERY_CLIENT_OPTION + EVERY_SERVER_OPTION}))
 def test_the_installed_grpc_knows_the_name(name: str) -> None:
-    """gRPC ignores unknown names in silence, so a typo would switch a protection off without anyone noticing."""
+    """Unknown names are ignored in silence by gRPC, so a typo would switch a protection off without anyone noticing."""
     native = b"".join(path.read_bytes() for path in Path(grpc.__file__).parent.rglob("*cygrpc*.so"))
     if not native:
         pytest.skip("no native library of that form on this platform")
