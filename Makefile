@@ -72,13 +72,13 @@ $(VENV)/.installed-test: INCLUDED := $(VENV)/.installed-demo
 $(VENV)/.installed-dev: EXTRAS := dev
 $(VENV)/.installed-dev: INCLUDED := $(VENV)/.installed-test $(VENV)/.installed-demo
 $(VENV)/.installed-%: pyproject.toml
-	@tools/install.sh "$$(tools/find_python.sh 3.10 3.99 $(CANDIDATES))" $(VENV) -e ".[$(EXTRAS)]"
+	@python=$$(tools/find_python.sh 3.10 3.99 $(CANDIDATES)) && tools/install.sh "$$python" $(VENV) -e ".[$(EXTRAS)]"
 	@touch $(INCLUDED) $@
 
 .venv-oldest/.installed: pyproject.toml requirements/oldest.txt
-	@tools/install.sh "$$(tools/find_python.sh 3.10 3.13 $(CANDIDATES))" .venv-oldest -e ".[test]" -c requirements/oldest.txt
+	@python=$$(tools/find_python.sh 3.10 3.13 $(CANDIDATES)) && tools/install.sh "$$python" .venv-oldest -e ".[test]" -c requirements/oldest.txt
 	@touch $@
 
 .venv-proto/.installed: requirements/proto.txt
-	@tools/install.sh "$$(tools/find_python.sh 3.10 3.12 $(PROTO_CANDIDATES))" .venv-proto -r requirements/proto.txt
+	@python=$$(tools/find_python.sh 3.10 3.12 $(PROTO_CANDIDATES)) && tools/install.sh "$$python" .venv-proto -r requirements/proto.txt
 	@touch $@
