@@ -49,9 +49,9 @@ def insecure_channel(
     The keyword-only arguments are those of ``grpc_heartbeat.insecure_channel``. A heartbeat starts with the channel when an
     event loop is running, otherwise with its first use inside one.
     """
-    chain, outer = _innermost(interceptors, timeouts)
-    inner = grpc.aio.insecure_channel(target, list(options or ()), compression, chain)
-    return _finish(inner, outer, heartbeat, identity, name or target)
+    inner = grpc.aio.insecure_channel(target, list(options or ()), compression, _with_ours(interceptors, timeouts))
+    channel = Channel(inner, timeouts, limited_inside=bool(interceptors))
+    return _with_heartbeat(channel, heartbeat, identity, name or target)
 
 
 def secure_channel(
@@ -67,9 +67,10 @@ def secure_channel(
     name: str | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.aio.secure_channel`` does; the other arguments are those of ``insecure_channel``."""
-    chain, outer = _innermost(interceptors, timeouts)
+    chain = _with_ours(interceptors, timeouts)
     inner = grpc.aio.secure_channel(target, credentials, list(options or ()), compression, chain)
-    return _finish(inner, outer, heartbeat, identity, name or target)
+    channel = Channel(inner, timeouts, limited_inside=bool(interceptors))
+    return _with_heartbeat(channel, heartbeat, identity, name or target)
 
 
 def wrap_channel(
@@ -84,7 +85,7 @@ def wrap_channel(
 
     Closing the returned channel closes ``channel``.
     """
-    return _finish(channel, timeouts, heartbeat, identity, name or "")
+    return _with_heartbeat(Channel(channel, timeouts), heartbeat, identity, name or "")
 
 
 def client_interceptors(*, timeouts: Timeouts | None = None) -> list[grpc.aio.ClientInterceptor]:
@@ -98,23 +99,16 @@ def server_interceptors() -> list[AioDeadlineServerInterceptor]:
     return [AioDeadlineServerInterceptor()]
 
 
-def _innermost(
+def _with_ours(
     interceptors: Sequence[grpc.aio.ClientInterceptor] | None, timeouts: Timeouts | None
-) -> tuple[list[grpc.aio.ClientInterceptor] | None, Timeouts | None]:
-    """Decide where the limits act. With interceptors on the channel it is behind them, so that their time counts."""
-    if not interceptors:
-        return None, timeouts
-    return [*interceptors, *client_interceptors(timeouts=timeouts)], None
+) -> list[grpc.aio.ClientInterceptor] | None:
+    """Put our interceptors behind the application's, so that the time it spends in its own counts."""
+    return [*interceptors, *client_interceptors(timeouts=timeouts)] if interceptors else None
 
 
-def _finish(
-    inner: grpc.aio.Channel,
-    timeouts: Timeouts | None,
-    heartbeat: HeartbeatPolicy | None,
-    identity: Identity | None,
-    name: str,
+def _with_heartbeat(
+    channel: Channel, heartbeat: HeartbeatPolicy | None, identity: Identity | None, name: str
 ) -> Channel:
-    channel = Channel(inner, timeouts)
     if heartbeat is not None:
         channel.plan_heartbeat(heartbeat, identity or Identity(), name)
     return channel

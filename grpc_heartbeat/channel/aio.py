@@ -154,12 +154,18 @@ class StreamStream(_MultiCallable, AioStreamStreamBase):
 class Channel(grpc.aio.Channel):
     """Wraps ``inner``; closes it when closed. Made by ``aio.insecure_channel``, ``aio.secure_channel``, ``aio.wrap_channel``.
 
+    With ``limited_inside`` the inner channel has our interceptors behind those of the application, and its calls are left
+    as they are.
+
     Attributes:
         heartbeat: The channel's heartbeat stream, or ``None`` when no policy was given.
     """
 
-    def __init__(self, inner: grpc.aio.Channel, timeouts: Timeouts | None = None) -> None:
+    def __init__(
+        self, inner: grpc.aio.Channel, timeouts: Timeouts | None = None, *, limited_inside: bool = False
+    ) -> None:
         self._inner = inner
+        self._limited_inside = limited_inside
         self._total = timeouts.total if timeouts is not None else None
         self.heartbeat: AioHeartbeat | None = None
         self._heartbeat_started = True
@@ -205,10 +211,10 @@ class Channel(grpc.aio.Channel):
         request_serializer: Serializer | None = None,
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
-    ) -> UnaryUnary:
+    ) -> AioUnaryUnaryBase:
         self._start_heartbeat()
         inner = make(self._inner.unary_unary, method, request_serializer, response_deserializer, _registered_method)
-        return UnaryUnary(inner, method, self._total)
+        return inner if self._limited_inside else UnaryUnary(inner, method, self._total)
 
     def unary_stream(
         self,
@@ -216,10 +222,10 @@ class Channel(grpc.aio.Channel):
         request_serializer: Serializer | None = None,
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
-    ) -> UnaryStream:
+    ) -> AioUnaryStreamBase:
         self._start_heartbeat()
         inner = make(self._inner.unary_stream, method, request_serializer, response_deserializer, _registered_method)
-        return UnaryStream(inner, method, None)
+        return inner if self._limited_inside else UnaryStream(inner, method, None)
 
     def stream_unary(
         self,
@@ -227,10 +233,10 @@ class Channel(grpc.aio.Channel):
         request_serializer: Serializer | None = None,
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
-    ) -> StreamUnary:
+    ) -> AioStreamUnaryBase:
         self._start_heartbeat()
         inner = make(self._inner.stream_unary, method, request_serializer, response_deserializer, _registered_method)
-        return StreamUnary(inner, method, self._total)
+        return inner if self._limited_inside else StreamUnary(inner, method, self._total)
 
     def stream_stream(
         self,
@@ -238,10 +244,10 @@ class Channel(grpc.aio.Channel):
         request_serializer: Serializer | None = None,
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
-    ) -> StreamStream:
+    ) -> AioStreamStreamBase:
         self._start_heartbeat()
         inner = make(self._inner.stream_stream, method, request_serializer, response_deserializer, _registered_method)
-        return StreamStream(inner, method, None)
+        return inner if self._limited_inside else StreamStream(inner, method, None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
