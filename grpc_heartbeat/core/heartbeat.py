@@ -1,0 +1,239 @@
+"""The client's side of one heartbeat stream, without I/O.
+
+Theory of operation
+-------------------
+The client says hello; the stream is *open* once the peer's first frame is here. From then on beats are due at the slots
+``origin + n · interval``. The origin never moves, so lateness of one beat does not delay the next, and a driver that wakes up
+late sends one beat and skips the slots that passed: no drift and no burst. One beat is in flight at a time and ends exactly
+once: *acked*, *missed* after ``policy.beat_timeout``, or *abandoned* with the stream. ``policy.misses`` consecutive misses
+fail the stream, and so does a peer that does not open it within ``misses`` intervals.
+
+The echo of an earlier, missed beat is a sample of the round trip and not liveness; any other echo that was not asked for is
+counted and ignored, as are frames of unknown kind. Nothing a peer sends raises.
+
+What the driver does: it creates a session per stream and sends ``hello()``; it hands in what happens (``receive``,
+``written``, ``stream_closed``), each with its clock's ``now``, and sends what ``receive`` returns; it calls ``wake`` at
+``next_wakeup``, and then, if ``beat_due`` names a sequence, ``send_beat``; after every call it delivers ``take_events``. Once
+``over`` is true it ends the stream. A driver with several threads calls under a lock of its own.
+"""
+
+from __future__ import annotations
+
+import math
+
+from grpc_heartbeat.config import HeartbeatPolicy, Identity
+from grpc_heartbeat.core.beat_states import BeatInput, BeatState, advance
+from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.frames import Ack, Beat, Frame, Goodbye, GoodbyeReason, Hello
+from grpc_heartbeat.core.heartbeat_events import (
+    BeatAbandoned,
+    BeatAcked,
+    BeatMissed,
+    BeatSent,
+    FailureCause,
+    LateEcho,
+    PeerIdentified,
+    PeerLeft,
+    StreamClosed,
+    StreamFailed,
+    StreamOpened,
+)
+
+LONGEST_ADVISED_INTERVAL = 60.0
+"""Seconds. A server may slow its clients down to this, or to their own interval if that is longer, and no further."""
+
+_REMEMBERED_MISSES = 16
+
+
+class ClientSession:
+    """One stream, from its opening at ``now`` to its end.
+
+    Args:
+        phase: Share of the interval, in [0, 1), to wait after the opening before the first beat.
+    """
+
+    def __init__(self, policy: HeartbeatPolicy, identity: Identity, now: float, *, phase: float = 0.0) -> None:
+        self._policy = policy
+        self._identity = identity
+        self._phase = phase
+        self._state = BeatState.IDLE
+        self._events: list[Event] = []
+        self._opened = self._over = False
+        self._open_limit = now + policy.misses * policy.interval
+        self._interval = policy.interval
+        self._origin = math.inf
+        self._slot = 0
+        self._sequence = 0
+        self._sent_at = now
+        self._consecutive = 0
+        self._missed: dict[int, float] = {}
+        self.peer: Identity | None = None
+        self.unknown_frames = 0
+        self.stray_echoes = 0
+
+    @property
+    def state(self) -> BeatState:
+        """Where the beat machine is."""
+        return self._state
+
+    @property
+    def opened(self) -> bool:
+        """Whether the peer has answered on this stream."""
+        return self._opened
+
+    @property
+    def over(self) -> bool:
+        """Whether the stream is to be ended; nothing happens in the session any more."""
+        return self._over
+
+    @property
+    def interval(self) -> float:
+        """Seconds between beats now: the policy's, or longer if the peer advised so."""
+        return self._interval
+
+    def take_events(self) -> list[Event]:
+        """Return what happened since the last call, oldest first."""
+        events, self._events = self._events, []
+        return events
+
+    def hello(self) -> Hello:
+        """Return the frame that opens the stream."""
+        return Hello(self._identity)
+
+    def next_wakeup(self) -> float | None:
+        """Return the instant at which to call :meth:`wake`, or ``None`` once the session is over."""
+        if self._over:
+            return None
+        if not self._opened:
+            return self._open_limit
+        if self._in_flight:
+            return self._sent_at + self._policy.beat_timeout
+        return self._next_slot
+
+    def wake(self, now: float) -> None:
+        """Judge what is overdue at ``now``. Ask :meth:`beat_due` next."""
+        wakeup = self.next_wakeup()
+        if wakeup is None or now < wakeup:
+            return
+        if not self._opened:
+            self._fail(now, "the peer did not answer the stream in time", "silent")
+        elif self._in_flight:
+            self._miss(now)
+
+    def beat_due(self, now: float) -> int | None:
+        """Return the sequence of the beat to send now, or ``None``. Its trace context can be made before it is sent."""
+        due = self._opened and not self._over and not self._in_flight and now >= self._next_slot
+        return self._sequence + 1 if due else None
+
+    def send_beat(self, now: float, trace_context: bytes = b"") -> Beat | None:
+        """Put the beat that is due in flight and return it; ``None`` if none is due any more."""
+        if self.beat_due(now) is None:
+            return None
+        self._state = advance(self._state, BeatInput.SEND)
+        self._slot = max(self._slot, math.floor((now - self._origin) / self._interval)) + 1
+        self._sequence += 1
+        self._sent_at = now
+        self._events.append(BeatSent(now, self._sequence))
+        promise = self._interval + self._policy.beat_timeout
+        return Beat(self._sequence, self._policy.type, trace_context, promise)
+
+    def written(self, sequence: int, now: float) -> None:
+        """Note that the transport took the beat ``sequence``. Late and repeated reports are ignored."""
+        if sequence == self._sequence and self._state is BeatState.SENDING:
+            self._state = advance(self._state, BeatInput.WRITTEN)
+
+    def write_failed(self, now: float, why: str) -> None:
+        """End the session: the transport refused a frame."""
+        self.stream_closed(now, why)
+
+    def receive(self, frame: Frame | None, now: float) -> list[Frame]:
+        """Take in a frame of the peer, ``None`` for one of unknown kind; return the frames to answer with."""
+        if self._over:
+            return []
+        if frame is None:
+            self.unknown_frames += 1
+            return []
+        if not self._opened:
+            self._open(now)
+        if isinstance(frame, Ack):
+            self._echo(frame, now)
+        elif isinstance(frame, Hello):
+            self._identify(frame, now)
+        elif isinstance(frame, Goodbye):
+            self._part(frame, now)
+        else:
+            return [Ack(frame.sequence)]
+        return []
+
+    def stream_closed(self, now: float, why: str, cause: FailureCause = "lost") -> None:
+        """Note that the stream ended without being asked to. Nothing happens if the session is over."""
+        if not self._over:
+            self._fail(now, why, cause)
+
+    def close(self, now: float) -> Goodbye:
+        """End the session because its owner wants so; send the frame that is returned if the stream still stands."""
+        if not self._over:
+            self._end(now, "closed")
+            self._events.append(StreamClosed(now, "closed"))
+        return Goodbye(GoodbyeReason.CLOSING)
+
+    @property
+    def _in_flight(self) -> bool:
+        return self._state is BeatState.SENDING or self._state is BeatState.WAITING
+
+    @property
+    def _next_slot(self) -> float:
+        return self._origin + self._slot * self._interval
+
+    def _open(self, now: float) -> None:
+        self._opened = True
+        self._origin = now + self._phase * self._interval
+        self._events.append(StreamOpened(now))
+
+    def _identify(self, hello: Hello, now: float) -> None:
+        if self.peer is None:
+            self.peer = hello.identity
+            self._events.append(PeerIdentified(now, hello.identity))
+
+    def _echo(self, ack: Ack, now: float) -> None:
+        if self._in_flight and ack.sequence == self._sequence:
+            self._state = advance(self._state, BeatInput.ECHO)
+            self._consecutive = 0
+            self._events.append(BeatAcked(now, ack.sequence, now - self._sent_at, ack))
+            self._heed(ack.advised_interval)
+        elif ack.sequence in self._missed:
+            self._events.append(LateEcho(now, ack.sequence, now - self._missed.pop(ack.sequence)))
+        else:
+            self.stray_echoes += 1
+
+    def _heed(self, advised: float) -> None:
+        own = self._policy.interval
+        interval = max(own, min(advised, LONGEST_ADVISED_INTERVAL))
+        if interval != self._interval:
+            used = self._next_slot - self._interval
+            self._origin, self._slot, self._interval = used, 1, interval
+
+    def _miss(self, now: float) -> None:
+        why = "not written" if self._state is BeatState.SENDING else "not echoed"
+        self._state = advance(self._state, BeatInput.TIMEOUT)
+        self._consecutive += 1
+        self._missed[self._sequence] = self._sent_at
+        if len(self._missed) > _REMEMBERED_MISSES:
+            del self._missed[next(iter(self._missed))]
+        self._events.append(BeatMissed(now, self._sequence, self._consecutive, why))
+        if self._consecutive >= self._policy.misses:
+            self._fail(now, f"{self._consecutive} beats in a row {why}", "silent")
+
+    def _part(self, goodbye: Goodbye, now: float) -> None:
+        self._end(now, "the peer said goodbye")
+        self._events.append(PeerLeft(now, goodbye.reason, goodbye.message))
+
+    def _fail(self, now: float, why: str, cause: FailureCause) -> None:
+        self._end(now, why)
+        self._events.append(StreamFailed(now, why, cause, self._opened))
+
+    def _end(self, now: float, why: str) -> None:
+        if self._in_flight:
+            self._events.append(BeatAbandoned(now, self._sequence, why))
+        self._state = advance(self._state, BeatInput.GIVE_UP)
+        self._over = True

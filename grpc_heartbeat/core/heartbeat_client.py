@@ -1,0 +1,63 @@
+"""A heartbeat over its streams: opens one after the other, with back-off, until it is closed or the peer knows no heartbeats.
+
+What the driver does: ``opening`` before each stream, ``publish`` with what its session's ``take_events`` returns, and
+``pause`` after the stream: the seconds before the next one, or ``None`` to stop. ``close`` ends it all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from grpc_heartbeat.config import HeartbeatPolicy, Identity
+from grpc_heartbeat.core.backoff import Backoff
+from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.heartbeat import ClientSession
+from grpc_heartbeat.core.heartbeat_events import BeatAcked, HeartbeatClosed, StreamFailed, StreamOpening
+from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot, HeartbeatStatus
+
+
+class HeartbeatClient:
+    """The life of one heartbeat; it outlives its streams.
+
+    Args:
+        random: Returns a number in [0, 1), for the jitter of the back-off.
+    """
+
+    def __init__(self, policy: HeartbeatPolicy, identity: Identity, now: float, random: Callable[[], float]) -> None:
+        self._policy = policy
+        self._identity = identity
+        self._status = HeartbeatStatus(now)
+        self._backoff = Backoff(policy.reconnect_min, policy.reconnect_max, random)
+        self._unsupported = False
+        self._closed = False
+
+    @property
+    def snapshot(self) -> HeartbeatSnapshot:
+        """What is known now."""
+        return self._status.snapshot
+
+    def opening(self, now: float) -> tuple[ClientSession, Event]:
+        """Return the session of a new stream and the event that tells of it."""
+        return ClientSession(self._policy, self._identity, now), StreamOpening(now)
+
+    def publish(self, events: Iterable[Event]) -> None:
+        """Learn from events of the present session."""
+        for event in events:
+            self._status.apply(event)
+            if isinstance(event, BeatAcked):
+                self._backoff.reset()
+            elif isinstance(event, StreamFailed) and event.cause == "unsupported":
+                self._unsupported = True
+
+    def pause(self) -> float | None:
+        """Return the seconds to wait after a stream before the next, or ``None`` if there is to be none."""
+        return None if self._closed or self._unsupported else self._backoff.pause()
+
+    def close(self, now: float, why: str) -> Event | None:
+        """Close for good; returns the event that tells of it, the first time."""
+        if self._closed:
+            return None
+        self._closed = True
+        event = HeartbeatClosed(now, why)
+        self._status.apply(event)
+        return event

@@ -1,0 +1,1 @@
+"""Heartbeat streams: drivers, servicers and their codec, for both stacks; the thinking is in ``core``."""

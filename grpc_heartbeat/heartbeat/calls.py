@@ -1,0 +1,36 @@
+"""Names and rules that the drivers of both stacks share."""
+
+from __future__ import annotations
+
+import grpc
+
+from grpc_heartbeat.core.heartbeat_events import FailureCause
+
+SERVICE = "grpc_heartbeat.v1.Heartbeat"
+KEEPALIVE = f"/{SERVICE}/Keepalive"
+PING = f"/{SERVICE}/Ping"
+
+GOODBYE_GRACE = 0.5
+"""Seconds that closing waits for the peer to end a stream after our goodbye, before it is cancelled."""
+
+_REFUSALS = frozenset(
+    (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+    )
+)
+
+
+def failure_cause(code: grpc.StatusCode | None) -> FailureCause:
+    """Return what the status that ended a stream says about the peer."""
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return "unsupported"
+    return "refused" if code in _REFUSALS else "lost"
+
+
+def describe(code: grpc.StatusCode | None, details: str | None) -> str:
+    """Return a status as one line."""
+    name = "no status" if code is None else code.name
+    return f"{name}: {details}" if details else name

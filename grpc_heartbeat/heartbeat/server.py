@@ -1,0 +1,74 @@
+"""Puts heartbeats and health on a synchronous server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from grpc_heartbeat.config import Identity
+from grpc_heartbeat.core.frames import Load
+from grpc_heartbeat.health import HealthBoard
+from grpc_heartbeat.heartbeat import calls, health_services
+from grpc_heartbeat.heartbeat.answers import check_arguments
+from grpc_heartbeat.heartbeat.pool import DaemonPool
+from grpc_heartbeat.heartbeat.servicer import HeartbeatServicer
+from grpc_heartbeat.telemetry.beats import ServerBeats
+
+UNARY_WORKERS = 2
+"""Threads for Ping and health checks, kept for a while between calls."""
+
+_LINGER = 5.0
+
+
+def add_to_server(
+    server: grpc.Server,
+    *,
+    identity: Identity | None = None,
+    board: HealthBoard | None = None,
+    tracer_provider: Any = None,
+    advised_interval: float = 0.0,
+    max_streams: int = 256,
+    load: Callable[[], Load] | None = None,
+) -> HealthBoard:
+    """Add the Heartbeat service and ``grpc.health.v1`` to ``server``, before it starts.
+
+    Neither takes a thread of the server's own pool. They do count against its ``maximum_concurrent_rpcs``.
+
+    Args:
+        identity: Who this process is. Default: ``Identity()``.
+        board: The statuses to serve; several servers may share one. Default: a new one.
+        tracer_provider: OpenTelemetry's, for the spans of beats. Default: the global one.
+        advised_interval: Seconds between beats that clients are asked for; they follow up to a minute. Default 0: no advice.
+        max_streams: Heartbeat streams held at a time; each holds a thread. More are refused. Default 256.
+        load: Says how busy the process is, for each answer; must be quick. Default: nothing is said.
+
+    Returns:
+        The board: set statuses on it, ``drain()`` before stopping the server, and ``close()`` it afterwards.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type or outside its range.
+    """
+    check_arguments(advised_interval, max_streams)
+    identity = identity or Identity()
+    board = board or HealthBoard()
+    servicer = HeartbeatServicer(
+        board,
+        identity,
+        ServerBeats(identity, tracer_provider),
+        advised_interval=advised_interval,
+        max_streams=max_streams,
+        load=load,
+    )
+    unary_pool = DaemonPool(UNARY_WORKERS, "grpc-heartbeat-unary", linger=_LINGER)
+    _add(server, calls.SERVICE, servicer.handlers(unary_pool))
+    _add(server, health_services.SERVICE, health_services.sync_handlers(board, unary_pool))
+    board.on_close(unary_pool.shutdown)
+    board.on_close(servicer.stream_pool.shutdown)
+    return board
+
+
+def _add(server: grpc.Server, service: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    server.add_registered_method_handlers(service, handlers)

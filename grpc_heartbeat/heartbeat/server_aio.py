@@ -1,0 +1,53 @@
+"""Puts heartbeats and health on an asyncio server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from grpc_heartbeat.config import Identity
+from grpc_heartbeat.core.frames import Load
+from grpc_heartbeat.health import HealthBoard
+from grpc_heartbeat.heartbeat import calls, health_services
+from grpc_heartbeat.heartbeat.answers import check_arguments
+from grpc_heartbeat.heartbeat.servicer_aio import AioHeartbeatServicer
+from grpc_heartbeat.telemetry.beats import ServerBeats
+
+
+def add_to_server(
+    server: grpc.aio.Server,
+    *,
+    identity: Identity | None = None,
+    board: HealthBoard | None = None,
+    tracer_provider: Any = None,
+    advised_interval: float = 0.0,
+    max_streams: int = 10_000,
+    load: Callable[[], Load] | None = None,
+) -> HealthBoard:
+    """Add the Heartbeat service and ``grpc.health.v1`` to ``server``, before it starts.
+
+    Arguments, result and errors are those of ``grpc_heartbeat.add_to_server``; ``max_streams`` is 10,000 by default, because a
+    stream holds no thread here. The board may be used from the loop and from any thread.
+    """
+    check_arguments(advised_interval, max_streams)
+    identity = identity or Identity()
+    board = board or HealthBoard()
+    servicer = AioHeartbeatServicer(
+        board,
+        identity,
+        ServerBeats(identity, tracer_provider),
+        advised_interval=advised_interval,
+        max_streams=max_streams,
+        load=load,
+    )
+    _add(server, calls.SERVICE, servicer.handlers())
+    _add(server, health_services.SERVICE, health_services.aio_handlers(board))
+    return board
+
+
+def _add(server: grpc.aio.Server, service: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    server.add_registered_method_handlers(service, handlers)

@@ -1,0 +1,1 @@
+"""Observers that turn events into telemetry. Nothing outside this package imports opentelemetry."""
