@@ -17,8 +17,8 @@ from grpc_heartbeat.core.scope import Reason, Scope
 def verdict(scope: Scope) -> tuple[grpc.StatusCode, str]:
     """Return the status with which calls in flight end when ``scope`` was cancelled."""
     if scope.reason is Reason.EXPIRED:
-        return grpc.StatusCode.DEADLINE_EXCEEDED, f"the deadline of the inbound RPC ({scope.source}) passed"
-    return grpc.StatusCode.CANCELLED, f"the inbound RPC ({scope.source}) was cancelled by its client"
+        return grpc.StatusCode.DEADLINE_EXCEEDED, f"the deadline of the inbound RPC {scope.method} passed"
+    return grpc.StatusCode.CANCELLED, f"the inbound RPC {scope.method} was cancelled by its client"
 
 
 class BlockedCall(CancelHandle):

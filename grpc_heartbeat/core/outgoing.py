@@ -101,5 +101,5 @@ def _spent(limit: float) -> str:
 def _refuse_ended_scope(method: str, scope: Scope, limit: float | None, source: str) -> Refusal:
     expired = scope.reason is Reason.EXPIRED
     what = "deadline has passed" if expired else "client has cancelled it"
-    details = f"{method} was not sent: it belongs to an inbound RPC ({scope.source}) whose {what}"
+    details = f"{method} was not sent: it belongs to the inbound RPC {scope.method}, whose {what}"
     return Refusal(expired, details, TimeoutFacts("scope", limit, 0.0, source))

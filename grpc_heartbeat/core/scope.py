@@ -40,13 +40,15 @@ class Scope:
     Args:
         deadline: Monotonic instant at which the budget ends, or ``None``.
         source: Where that deadline came from, for error messages: ``inherited:<method>`` or ``limit``.
+        method: The inbound RPC that the work is done for; empty outside of one.
     """
 
-    __slots__ = ("__weakref__", "_finished", "_members", "deadline", "reason", "source")
+    __slots__ = ("__weakref__", "_finished", "_members", "deadline", "method", "reason", "source")
 
-    def __init__(self, deadline: float | None, source: str) -> None:
+    def __init__(self, deadline: float | None, source: str, method: str = "") -> None:
         self.deadline = deadline
         self.source = source
+        self.method = method
         self.reason: Reason | None = None
         self._finished = False
         self._members: set[Member] = set()
@@ -110,7 +112,7 @@ class _ChildScope(Scope):
     __slots__ = ("_parent",)
 
     def __init__(self, parent: Scope, deadline: float | None, source: str) -> None:
-        super().__init__(deadline, source)
+        super().__init__(deadline, source, parent.method)
         self._parent = parent
         parent.adopt(self)
 

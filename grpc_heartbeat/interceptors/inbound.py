@@ -14,14 +14,14 @@ EXPIRY_TOLERANCE = 0.02
 deadline by the time that the request was under way. A reset this close to the deadline is called expiry."""
 
 
-def open_scope(source: str, context: Any) -> Scope:
+def open_scope(method: str, context: Any) -> Scope:
     """Return a scope with the RPC's deadline; without one when the context cannot tell (the fault is recorded)."""
     try:
         deadline = inbound_deadline(context.time_remaining(), context.invocation_metadata(), monotonic())
     except Exception as error:
         _faults.record("server.open_scope", error)
         deadline = None
-    return Scope(deadline, source)
+    return Scope(deadline, f"inherited:{method}", method)
 
 
 def is_spent(scope: Scope) -> bool:
@@ -31,8 +31,7 @@ def is_spent(scope: Scope) -> bool:
 
 def rejection(scope: Scope) -> str:
     """Return the details with which a spent RPC is rejected."""
-    method = scope.source.removeprefix("inherited:")
-    return f"{method} was not started: its deadline had passed while the request was under way or queued"
+    return f"{scope.method} was not started: its deadline had passed while the request was under way or queued"
 
 
 def rpc_ended(scope: Scope) -> None:

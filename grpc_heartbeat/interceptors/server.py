@@ -48,12 +48,12 @@ def _wrap(method: str, handler: Any) -> Any:
         wrap = _non_blocking
     else:
         wrap = _response_stream if handler.response_streaming else _one_response
-    return with_behavior(handler, keep_marks(behavior, wrap(behavior, f"inherited:{method}")))
+    return with_behavior(handler, keep_marks(behavior, wrap(behavior, method)))
 
 
-def _begin(source: str, context: Any) -> Scope:
+def _begin(method: str, context: Any) -> Scope:
     """Open the scope of an RPC that is about to be handled; aborts it when nothing of its budget is left."""
-    scope = open_scope(source, context)
+    scope = open_scope(method, context)
     try:
         # Called when the RPC is cancelled, when its deadline passes, and also after it completed normally.
         if not context.add_callback(partial(rpc_ended, scope)):
@@ -65,9 +65,9 @@ def _begin(source: str, context: Any) -> Scope:
     return scope
 
 
-def _one_response(behavior: Behavior, source: str) -> Behavior:
+def _one_response(behavior: Behavior, method: str) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
-        scope = _begin(source, context)
+        scope = _begin(method, context)
         token = current_scope.set(scope)
         try:
             return behavior(request, context)
@@ -78,9 +78,9 @@ def _one_response(behavior: Behavior, source: str) -> Behavior:
     return handle
 
 
-def _response_stream(behavior: Behavior, source: str) -> Behavior:
+def _response_stream(behavior: Behavior, method: str) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
-        scope = _begin(source, context)
+        scope = _begin(method, context)
         token = current_scope.set(scope)
         try:
             responses = behavior(request, context)
@@ -94,11 +94,11 @@ def _response_stream(behavior: Behavior, source: str) -> Behavior:
     return handle
 
 
-def _non_blocking(behavior: Behavior, source: str) -> Behavior:
+def _non_blocking(behavior: Behavior, method: str) -> Behavior:
     """A non-blocking behavior returns at once and goes on by callbacks, so only the end of the RPC ends its scope."""
 
     def handle(request: Any, context: Any, send_response: Any) -> Any:
-        scope = _begin(source, context)
+        scope = _begin(method, context)
         token = current_scope.set(scope)
         try:
             return behavior(request, context, send_response)

@@ -53,19 +53,18 @@ def _wrap(method: str, handler: Any) -> Any:
     if method.startswith(OWN_SERVICE):
         return handler
     behavior = behavior_of(handler)
-    source = f"inherited:{method}"
     if inspect.iscoroutinefunction(behavior):
-        wrapper = _coroutine(behavior, source)
+        wrapper = _coroutine(behavior, method)
     elif inspect.isasyncgenfunction(behavior):
-        wrapper = _generator(behavior, source)
+        wrapper = _generator(behavior, method)
     else:
-        return _PlainHandler(handler, source)
+        return _PlainHandler(handler, method)
     return with_behavior(handler, keep_marks(behavior, wrapper))
 
 
-def _coroutine(behavior: Behavior, source: str) -> Behavior:
+def _coroutine(behavior: Behavior, method: str) -> Behavior:
     async def handle(request: Any, context: Any) -> Any:
-        scope = open_scope(source, context)
+        scope = open_scope(method, context)
         if is_spent(scope):
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
         token = current_scope.set(scope)
@@ -81,9 +80,9 @@ def _coroutine(behavior: Behavior, source: str) -> Behavior:
     return handle
 
 
-def _generator(behavior: Behavior, source: str) -> Behavior:
+def _generator(behavior: Behavior, method: str) -> Behavior:
     async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-        scope = open_scope(source, context)
+        scope = open_scope(method, context)
         if is_spent(scope):
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
         context.add_done_callback(lambda _: rpc_ended(scope))
@@ -103,10 +102,10 @@ def _generator(behavior: Behavior, source: str) -> Behavior:
 class _PlainHandler:
     """A handler whose behavior is a plain function. Wrapped anew for each RPC, to be joined to that RPC's task."""
 
-    def __init__(self, handler: Any, source: str) -> None:
+    def __init__(self, handler: Any, method: str) -> None:
         self._handler = handler
         self._behavior = behavior_of(handler)
-        self._source = source
+        self._method = method
 
     def watched(self) -> Any:
         """Return a handler for the RPC whose task is the current one."""
@@ -115,7 +114,7 @@ class _PlainHandler:
         if task is not None:
             task.add_done_callback(end.reached)
         wrap = _plain_stream if self._handler.response_streaming else _plain_response
-        behavior = wrap(self._behavior, self._source, end)
+        behavior = wrap(self._behavior, self._method, end)
         return with_behavior(self._handler, keep_marks(self._behavior, behavior))
 
 
@@ -139,9 +138,9 @@ class _RpcEnd:
             rpc_ended(scope)
 
 
-def _plain_response(behavior: Behavior, source: str, end: _RpcEnd) -> Behavior:
+def _plain_response(behavior: Behavior, method: str, end: _RpcEnd) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
-        scope = open_scope(source, context)
+        scope = open_scope(method, context)
         if is_spent(scope):
             context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
         end.join(scope)
@@ -155,10 +154,10 @@ def _plain_response(behavior: Behavior, source: str, end: _RpcEnd) -> Behavior:
     return handle
 
 
-def _plain_stream(behavior: Behavior, source: str, end: _RpcEnd) -> Behavior:
+def _plain_stream(behavior: Behavior, method: str, end: _RpcEnd) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
         """Called on the loop's thread; what it returns is iterated in the pool."""
-        scope = open_scope(source, context)
+        scope = open_scope(method, context)
         if is_spent(scope):
             return _aborted(context, rejection(scope))
         end.join(scope)

@@ -26,16 +26,28 @@ def loop() -> Iterator[LoopThread]:
 
 
 @pytest.fixture
-def root(leaf: Leaf, loop: LoopThread) -> Iterator[Callable[[str, str], grpc.Channel]]:
-    """Start a gateway of a stack and style in front of the leaf; return a bare channel to it."""
-    opened: list[SyncGateway | AioGateway | grpc.Channel] = []
+def gateway(leaf: Leaf, loop: LoopThread) -> Iterator[Callable[[str, str], str]]:
+    """Start a gateway of a stack and style in front of the leaf; return its address."""
+    opened: list[SyncGateway | AioGateway] = []
+
+    def open_gateway(stack: str, style: str) -> str:
+        opened.append(SyncGateway(leaf.target, style) if stack == "sync" else AioGateway(loop, leaf.target, style))
+        return opened[-1].target
+
+    yield open_gateway
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def root(gateway: Callable[[str, str], str]) -> Iterator[Callable[[str, str], grpc.Channel]]:
+    """Start a gateway and return a bare channel to it."""
+    opened: list[grpc.Channel] = []
 
     def open_root(stack: str, style: str) -> grpc.Channel:
-        gateway = SyncGateway(leaf.target, style) if stack == "sync" else AioGateway(loop, leaf.target, style)
-        channel = grpc.insecure_channel(gateway.target)
-        opened.extend((gateway, channel))
-        return channel
+        opened.append(grpc.insecure_channel(gateway(stack, style)))
+        return opened[-1]
 
     yield open_root
-    for each in reversed(opened):
-        each.close()
+    for channel in opened:
+        channel.close()

@@ -107,7 +107,7 @@ async def test_the_servers_own_error_arrives_untouched(server: Server, style: st
 @each_kind
 async def test_cancelling_the_scope_ends_calls_nobody_awaits(server: Server, style: str, kind: str) -> None:
     async with opened(style, server.target) as channel:
-        scope = Scope(None, "inherited:/a/b")
+        scope = Scope(None, "inherited:/a/b", "/a/b")
         token = current_scope.set(scope)
         call = begin(channel, kind, HOLD)
         current_scope.reset(token)
@@ -122,7 +122,7 @@ async def test_cancelling_the_scope_ends_calls_nobody_awaits(server: Server, sty
 @each_kind
 async def test_a_scope_may_be_cancelled_from_another_thread(server: Server, kind: str) -> None:
     async with opened("channel", server.target) as channel:
-        scope = Scope(None, "inherited:/a/b")
+        scope = Scope(None, "inherited:/a/b", "/a/b")
         token = current_scope.set(scope)
         call = begin(channel, kind, HOLD)
         current_scope.reset(token)
@@ -136,7 +136,7 @@ async def test_a_scope_may_be_cancelled_from_another_thread(server: Server, kind
 @each_kind
 async def test_calls_are_forgotten_when_they_are_done(server: Server, style: str, kind: str) -> None:
     async with opened(style, server.target) as channel:
-        scope = Scope(None, "inherited:/a/b")
+        scope = Scope(None, "inherited:/a/b", "/a/b")
         token = current_scope.set(scope)
         await finish(begin(channel, kind, b"hello"), kind)
         current_scope.reset(token)

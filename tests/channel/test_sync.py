@@ -64,7 +64,7 @@ def test_a_call_with_no_time_left_ends_locally(
 def test_a_call_in_a_cancelled_scope_ends_locally(
     server: Server, open_channel: Callable[[str], grpc.Channel], style: str, kind: str
 ) -> None:
-    scope = Scope(None, "inherited:/a/b")
+    scope = Scope(None, "inherited:/a/b", "/a/b")
     scope.cancel(Reason.CLIENT_CANCELLED)
     token = current_scope.set(scope)
     call = start(open_channel(style), kind, b"hello")
@@ -144,7 +144,7 @@ class Blocked:
     """A thread that makes a blocking call in a scope of its own."""
 
     def __init__(self, call: Callable[[], Any], seconds: float | None = None) -> None:
-        self.scope = Scope(None, "inherited:/a/b")
+        self.scope = Scope(None, "inherited:/a/b", "/a/b")
         self.error: BaseException | None = None
         self._call = call
         self._thread = threading.Thread(target=self._run)
@@ -211,7 +211,7 @@ def test_calls_are_forgotten_when_they_are_done(
     open_channel: Callable[[str], grpc.Channel], style: str, kind: str
 ) -> None:
     channel = open_channel(style)
-    scope = Scope(None, "inherited:/a/b")
+    scope = Scope(None, "inherited:/a/b", "/a/b")
     token = current_scope.set(scope)
     for _ in range(5):
         responses(start(channel, kind, b"hello"), kind)
@@ -256,7 +256,7 @@ def test_a_timeout_too_large_for_grpcio_means_no_limit(server: Server, timeout: 
 
 def test_background_work_outlives_a_finished_request(server: Server) -> None:
     with grpc_heartbeat.insecure_channel(server.target) as channel:
-        scope = Scope(None, "inherited:/a/b")
+        scope = Scope(None, "inherited:/a/b", "/a/b")
         token = current_scope.set(scope)
         call = channel.unary_unary(path("UnaryUnary")).future(HOLD)
         assert server.started.wait(PATIENCE)

@@ -20,7 +20,7 @@ optional = st.none() | seconds
 def test_the_smallest_limit_wins_and_names_its_source(
     explicit: float | None, policy: float | None, inherited: float | None
 ) -> None:
-    scope = None if inherited is None else Scope(NOW + inherited, "inherited:/a/b")
+    scope = None if inherited is None else Scope(NOW + inherited, "inherited:/a/b", "/a/b")
     planned = plan("/c/d", explicit, policy, scope, NOW)
     candidates = {"explicit": explicit, "policy": policy, "inherited:/a/b": scope and (scope.deadline or 0) - NOW}
     limits = {source: value for source, value in candidates.items() if value is not None}
@@ -35,14 +35,14 @@ def test_the_smallest_limit_wins_and_names_its_source(
 
 @pytest.mark.parametrize("timeout", [None, math.inf, 1e12])
 def test_a_scope_without_a_deadline_still_cancels(timeout: float | None) -> None:
-    scope = Scope(None, "inherited:/a/b")
+    scope = Scope(None, "inherited:/a/b", "/a/b")
     planned = plan("/c/d", timeout, None, scope, NOW)
     assert (planned.timeout, planned.budget, planned.refusal) == (None, None, None)
     assert planned.scope is scope
 
 
 def test_nothing_is_inherited_from_a_finished_scope() -> None:
-    scope = Scope(NOW - 1, "inherited:/a/b")
+    scope = Scope(NOW - 1, "inherited:/a/b", "/a/b")
     scope.finish()
     planned = plan("/c/d", None, None, scope, NOW)
     assert (planned.scope, planned.timeout, planned.refusal) == (None, None, None)
@@ -58,7 +58,7 @@ def test_a_spent_explicit_timeout_is_refused(timeout: float) -> None:
 
 
 def test_a_passed_inherited_deadline_is_refused_by_name() -> None:
-    refusal = plan("/c/d", 5, None, Scope(NOW - 0.25, "inherited:/a/b"), NOW).refusal
+    refusal = plan("/c/d", 5, None, Scope(NOW - 0.25, "inherited:/a/b", "/a/b"), NOW).refusal
     assert refusal is not None
     assert refusal.expired
     assert refusal.facts.source == "inherited:/a/b"
@@ -70,7 +70,7 @@ def test_a_passed_inherited_deadline_is_refused_by_name() -> None:
     [(Reason.EXPIRED, True, "deadline has passed"), (Reason.CLIENT_CANCELLED, False, "client has cancelled it")],
 )
 def test_a_cancelled_scope_is_refused_with_its_reason(reason: Reason, expired: bool, words: str) -> None:
-    scope = Scope(NOW + 5, "inherited:/a/b")
+    scope = Scope(NOW + 5, "inherited:/a/b", "/a/b")
     scope.cancel(reason)
     refusal = plan("/c/d", None, None, scope, NOW).refusal
     assert refusal is not None
@@ -80,7 +80,7 @@ def test_a_cancelled_scope_is_refused_with_its_reason(reason: Reason, expired: b
 
 
 def test_facts_are_given_only_where_a_limit_of_ours_ended_the_call() -> None:
-    scope = Scope(NOW + 5, "inherited:/a/b")
+    scope = Scope(NOW + 5, "inherited:/a/b", "/a/b")
     planned = plan("/c/d", None, None, scope, NOW)
     assert planned.facts("UNAVAILABLE", NOW + 1) is None
     assert planned.facts("CANCELLED", NOW + 1) is None
