@@ -17,9 +17,7 @@ class LoopTimers:
     """A :class:`TimerQueue` driven by an event loop. Instants are readings of ``loop.time()``."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = weakref.ref(
-            loop
-        )  # the table below holds us by the loop; a strong reference would keep both for ever
+        self._loop = weakref.ref(loop)
         self._queue = TimerQueue(self._schedule)
         self._handle: asyncio.TimerHandle | None = None
         self._running = False
@@ -79,5 +77,12 @@ def loop_timers(loop: asyncio.AbstractEventLoop | None = None) -> LoopTimers:
     loop = asyncio.get_running_loop() if loop is None else loop
     timers = _by_loop.get(loop)
     if timers is None:
+        _forget_closed_loops()
         timers = _by_loop[loop] = LoopTimers(loop)
     return timers
+
+
+def _forget_closed_loops() -> None:
+    """Drop what the weak table cannot: a handle that was pending when its loop was closed refers to the loop."""
+    for loop in [loop for loop in _by_loop if loop.is_closed()]:
+        del _by_loop[loop]
