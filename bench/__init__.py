@@ -1,0 +1,1 @@
+"""What this library costs per call, measured against bare grpcio in the same run: ``python -m bench --help``."""

@@ -1,0 +1,189 @@
+"""What is compared with bare grpcio, on each side and stack. A variant whose packages are absent is left out, and said.
+
+- ``bare``: grpcio alone; the reference.
+- ``ours``: a channel or server interceptors of this library, with the same explicit time-out as ``bare``.
+- ``ours in scope``: the same channel with the deadline inherited from a surrounding scope instead.
+- ``ours, interceptors``: this library's official client interceptors, in scope.
+- ``no-op interceptor``: one interceptor of the official API that does nothing: the floor of that API.
+- ``opentelemetry``: opentelemetry-instrumentation-grpc with a real tracer provider and no exporter.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+LIMIT = 30.0
+"""Seconds: the time-out of every call, so that every variant has the same deadline on the wire."""
+
+
+@dataclass(frozen=True)
+class ClientVariant:
+    """A way to make a channel, the time-out to give to calls, and the scope to make them in."""
+
+    name: str
+    open: Callable[[str], Any]
+    timeout: float | None = LIMIT
+    scope: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+@dataclass(frozen=True)
+class ServerVariant:
+    """The interceptors of a server."""
+
+    name: str
+    interceptors: Callable[[], list[Any]]
+
+
+def sync_clients() -> list[ClientVariant]:
+    variants = [
+        ClientVariant("bare", grpc.insecure_channel),
+        ClientVariant("no-op interceptor", lambda target: _intercepted(target, [NoOpClient()])),
+    ]
+    return [*variants, *_ours_clients("grpc_heartbeat", _intercepted), *_opentelemetry_sync_client()]
+
+
+def aio_clients() -> list[ClientVariant]:
+    noop: list[Any] = [NoOpAioUnaryUnary(), NoOpAioUnaryStream()]
+    variants = [
+        ClientVariant("bare", grpc.aio.insecure_channel),
+        ClientVariant("no-op interceptor", lambda target: _aio_intercepted(target, noop)),
+    ]
+    return [*variants, *_ours_clients("grpc_heartbeat.aio", _aio_intercepted), *_opentelemetry_aio_client()]
+
+
+def sync_servers() -> list[ServerVariant]:
+    variants = [ServerVariant("bare", list), ServerVariant("no-op interceptor", lambda: [NoOpServer()])]
+    return [*variants, *_ours_server("grpc_heartbeat"), *_opentelemetry_server("server_interceptor")]
+
+
+def aio_servers() -> list[ServerVariant]:
+    variants = [ServerVariant("bare", list), ServerVariant("no-op interceptor", lambda: [NoOpAioServer()])]
+    return [*variants, *_ours_server("grpc_heartbeat.aio"), *_opentelemetry_server("aio_server_interceptor")]
+
+
+def missing() -> list[str]:
+    """Return why variants are left out, one line each."""
+    return [f"{name} is not measured: {error}" for name, error in map(_import_error, _OPTIONAL) if error]
+
+
+_OPTIONAL = ("grpc_heartbeat", "opentelemetry.instrumentation.grpc")
+
+
+def _import_error(name: str) -> tuple[str, str | None]:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        return name, str(error)
+    return name, None
+
+
+def _optional(name: str) -> Any:
+    return None if _import_error(name)[1] else importlib.import_module(name)
+
+
+def _intercepted(target: str, interceptors: Iterable[Any]) -> grpc.Channel:
+    return grpc.intercept_channel(grpc.insecure_channel(target), *interceptors)
+
+
+def _aio_intercepted(target: str, interceptors: Iterable[Any]) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(target, interceptors=list(interceptors))
+
+
+def _ours_clients(face_name: str, intercepted: Callable[[str, Iterable[Any]], Any]) -> list[ClientVariant]:
+    if _optional("grpc_heartbeat") is None:
+        return []
+    face = importlib.import_module(face_name)
+    deadline = importlib.import_module("grpc_heartbeat.deadline")
+
+    def scope() -> AbstractContextManager[object]:
+        limit: AbstractContextManager[object] = deadline.limit(LIMIT)
+        return limit
+
+    def official(target: str) -> Any:
+        return intercepted(target, face.client_interceptors())
+
+    return [
+        ClientVariant("ours", face.insecure_channel),
+        ClientVariant("ours in scope", face.insecure_channel, None, scope),
+        ClientVariant("ours, interceptors", official, None, scope),
+    ]
+
+
+def _ours_server(face_name: str) -> list[ServerVariant]:
+    if _optional("grpc_heartbeat") is None:
+        return []
+    return [ServerVariant("ours", importlib.import_module(face_name).server_interceptors)]
+
+
+def _tracer_provider() -> Any:
+    return importlib.import_module("opentelemetry.sdk.trace").TracerProvider()
+
+
+def _opentelemetry_sync_client() -> list[ClientVariant]:
+    package = _optional("opentelemetry.instrumentation.grpc")
+    if package is None:
+        return []
+    extension = importlib.import_module("opentelemetry.instrumentation.grpc.grpcext")
+
+    def open_channel(target: str) -> Any:
+        interceptor = package.client_interceptor(tracer_provider=_tracer_provider())
+        return extension.intercept_channel(grpc.insecure_channel(target), interceptor)
+
+    return [ClientVariant("opentelemetry", open_channel)]
+
+
+def _opentelemetry_aio_client() -> list[ClientVariant]:
+    package = _optional("opentelemetry.instrumentation.grpc")
+    if package is None:
+        return []
+
+    def open_channel(target: str) -> Any:
+        return _aio_intercepted(target, package.aio_client_interceptors(tracer_provider=_tracer_provider()))
+
+    return [ClientVariant("opentelemetry", open_channel)]
+
+
+def _opentelemetry_server(factory: str) -> list[ServerVariant]:
+    package = _optional("opentelemetry.instrumentation.grpc")
+    if package is None:
+        return []
+
+    def interceptors() -> list[Any]:
+        return [getattr(package, factory)(tracer_provider=_tracer_provider())]
+
+    return [ServerVariant("opentelemetry", interceptors)]
+
+
+class NoOpClient(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(client_call_details, request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(client_call_details, request)
+
+
+class NoOpAioUnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await continuation(client_call_details, request)
+
+
+class NoOpAioUnaryStream(grpc.aio.UnaryStreamClientInterceptor):
+    async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await continuation(client_call_details, request)
+
+
+class NoOpServer(grpc.ServerInterceptor):
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        return continuation(handler_call_details)
+
+
+class NoOpAioServer(grpc.aio.ServerInterceptor):
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        return await continuation(handler_call_details)
