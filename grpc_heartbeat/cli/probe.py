@@ -136,12 +136,19 @@ class Probe:
         """Whether the attempt to connect has an outcome; a failed one is told by the call that follows."""
         state = self._channel.get_state(try_to_connect=True)
         while state in (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING):
-            try:
-                await asyncio.wait_for(self._channel.wait_for_state_change(state), end - time.monotonic())
-            except asyncio.TimeoutError:
+            if not await self._state_changed(state, end):
                 return False
             state = self._channel.get_state(try_to_connect=True)
         return True
+
+    async def _state_changed(self, state: grpc.ChannelConnectivity, end: float) -> bool:
+        """Not ``asyncio.wait_for``: before Python 3.12 it loses a cancellation that meets the change, and so Ctrl-C."""
+        change = asyncio.ensure_future(self._channel.wait_for_state_change(state))
+        try:
+            await asyncio.wait([change], timeout=max(0.0, end - time.monotonic()))
+            return change.done()
+        finally:
+            change.cancel()
 
     def _ask(self, sequence: int, timeout: float) -> Awaitable[Reply]:
         if self.level is Level.HEARTBEAT:
