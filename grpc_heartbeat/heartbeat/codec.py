@@ -85,7 +85,7 @@ def truncate(text: str, limit: int = MAX_LABEL_BYTES) -> str:
 
 
 def _millis(seconds: float) -> int:
-    return min(_MAX_UINT32, math.ceil(seconds * 1e3)) if seconds > 0 else 0
+    return min(_MAX_UINT32, math.ceil(round(seconds * 1e3, 6))) if seconds > 0 else 0
 
 
 def _micros(seconds: float | None) -> int | None:
