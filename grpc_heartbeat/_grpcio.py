@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
-from types import TracebackType
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -31,28 +31,23 @@ _thread = _ThreadState()
 
 
 class CancelHandle:
-    """Cancels one blocking call from any thread, also when the call does not exist yet.
+    """Cancels one blocking call from any thread, also when the call does not exist yet."""
 
-    Use as a context manager around the blocking call, in the thread that makes it.
-    """
-
-    __slots__ = ("_call", "_outer", "_verdict")
+    __slots__ = ("_call", "_verdict")
 
     def __init__(self) -> None:
         self._call: Any = None
-        self._outer: CancelHandle | None = None
         self._verdict: tuple[int, str] | None = None
 
-    def __enter__(self) -> CancelHandle:
-        self._outer = _thread.handle
+    def run(self, start: Callable[..., Any], *args: Any) -> Any:
+        """Return ``start(*args)``, whose first blocking call on an interruptible multicallable is then ours to cancel."""
+        outer = _thread.handle
         _thread.handle = self
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _thread.handle = self._outer
-        self._call = self._outer = None
+        try:
+            return start(*args)
+        finally:
+            _thread.handle = outer
+            self._call = None
 
     def cancel(self, code: grpc.StatusCode, details: str) -> None:
         """End the call with this status. Idempotent: the first verdict stands."""
@@ -77,8 +72,8 @@ class _InterruptibleChannel:
         self._channel = channel
         self._segregated_call = channel.segregated_call
 
-    def segregated_call(self, *args: Any, **kwargs: Any) -> Any:
-        call = self._segregated_call(*args, **kwargs)
+    def segregated_call(self, *args: Any) -> Any:
+        call = self._segregated_call(*args)
         handle = _thread.handle
         if handle is not None:
             _thread.handle = None

@@ -5,7 +5,6 @@ Every message names the field that is wrong, the value it had and the range that
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 from dataclasses import dataclass, field
@@ -15,11 +14,14 @@ from typing import Literal, get_args
 MAX_LABEL_BYTES = 255
 """Longest service, zone or instance name, in UTF-8 bytes; strangers send these, so they are bounded."""
 
+MAX_SECONDS = 1e8
+"""Longest duration that is taken for one, about three years: gRPC's own arithmetic overflows on much longer ones."""
+
 BeatType = Literal["liveness", "readiness"]
 
 
 def check_seconds(name: str, value: object, *, minimum: float = 0.0, inclusive: bool = False) -> float:
-    """Return ``value`` as a finite number of seconds above ``minimum``.
+    """Return ``value`` as a number of seconds above ``minimum`` and at most 1e8.
 
     Raises:
         TypeError: not a number (booleans are not numbers here).
@@ -28,10 +30,10 @@ def check_seconds(name: str, value: object, *, minimum: float = 0.0, inclusive: 
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__} ({value!r})")
     seconds = float(value)
-    in_range = seconds >= minimum if inclusive else seconds > minimum
-    if not math.isfinite(seconds) or not in_range:
+    in_range = (seconds >= minimum if inclusive else seconds > minimum) and seconds <= MAX_SECONDS
+    if not in_range:
         bound = "at least" if inclusive else "more than"
-        raise ValueError(f"{name} must be a finite number of seconds, {bound} {minimum:g}; got {value!r}")
+        raise ValueError(f"{name} must be {bound} {minimum:g} and at most {MAX_SECONDS:g} seconds; got {value!r}")
     return seconds
 
 

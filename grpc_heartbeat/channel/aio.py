@@ -32,7 +32,7 @@ from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.scoped_aio import hold, running_loop
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
-from grpc_heartbeat.core.outgoing import Refusal, plan
+from grpc_heartbeat.core.outgoing import Refusal, inheritable, plan, refuse
 from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
 
 
@@ -46,22 +46,29 @@ class _MultiCallable:
         self._method = method
         self._total = total
 
-    def _start(self, request: Any, timeout: Any, metadata: Any, **rest: Any) -> Any:
-        scope = current_scope.get()
-        if scope is None and self._total is None and timeout is None:
-            return self._inner(request, timeout=None, metadata=metadata, **rest)
-        planned = plan(self._method, timeout, self._total, scope, monotonic())
-        if planned.refusal is not None:
-            return self._ended(planned.refusal)
-        if planned.budget is not None:
-            metadata = with_budget(metadata, planned.budget)
-        call = self._inner(request, timeout=planned.timeout, metadata=metadata, **rest)
-        if planned.scope is not None:
-            hold(planned.scope, call)
+    def _start(self, request: Any, timeout: Any, metadata: Any, credentials: Any, wait: Any, compression: Any) -> Any:
+        scope = inheritable(current_scope.get())
+        limit, budget, allowed = plan(timeout, self._total, scope, monotonic())
+        if not allowed:
+            return self._ended(refuse(self._method, timeout, self._total, scope, limit))
+        if budget is not None:
+            metadata = with_budget(metadata, budget)
+        call = self._inner(
+            request,
+            timeout=limit,
+            metadata=metadata,
+            credentials=credentials,
+            wait_for_ready=wait,
+            compression=compression,
+        )
+        if scope is not None:
+            hold(scope, call)
         return call
 
 
 class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
+    """A unary-unary method."""
+
     _ended = EndedUnaryUnaryCall
 
     def __call__(
@@ -74,17 +81,12 @@ class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        return self._start(
-            request,
-            timeout,
-            metadata,
-            credentials=credentials,
-            wait_for_ready=wait_for_ready,
-            compression=compression,
-        )
+        return self._start(request, timeout, metadata, credentials, wait_for_ready, compression)
 
 
 class UnaryStream(_MultiCallable, AioUnaryStreamBase):
+    """A unary-stream method."""
+
     _ended = EndedUnaryStreamCall
 
     def __call__(
@@ -97,17 +99,12 @@ class UnaryStream(_MultiCallable, AioUnaryStreamBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        return self._start(
-            request,
-            timeout,
-            metadata,
-            credentials=credentials,
-            wait_for_ready=wait_for_ready,
-            compression=compression,
-        )
+        return self._start(request, timeout, metadata, credentials, wait_for_ready, compression)
 
 
 class StreamUnary(_MultiCallable, AioStreamUnaryBase):
+    """A stream-unary method."""
+
     _ended = EndedStreamUnaryCall
 
     def __call__(
@@ -119,17 +116,12 @@ class StreamUnary(_MultiCallable, AioStreamUnaryBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        return self._start(
-            request_iterator,
-            timeout,
-            metadata,
-            credentials=credentials,
-            wait_for_ready=wait_for_ready,
-            compression=compression,
-        )
+        return self._start(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
 
 
 class StreamStream(_MultiCallable, AioStreamStreamBase):
+    """A stream-stream method."""
+
     _ended = EndedStreamStreamCall
 
     def __call__(
@@ -141,14 +133,7 @@ class StreamStream(_MultiCallable, AioStreamStreamBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        return self._start(
-            request_iterator,
-            timeout,
-            metadata,
-            credentials=credentials,
-            wait_for_ready=wait_for_ready,
-            compression=compression,
-        )
+        return self._start(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
 
 
 class Channel(grpc.aio.Channel):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from time import monotonic
 from typing import Any
 
 import grpc
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._grpcio import CancelHandle
-from grpc_heartbeat.core.outgoing import Plan
+from grpc_heartbeat.core.outgoing import facts
 from grpc_heartbeat.core.scope import Reason, Scope
 
 
@@ -59,9 +58,12 @@ def hold(scope: Scope, call: Any) -> None:
         _faults.record("channel.hold", error)
 
 
-def annotate(error: grpc.RpcError, planned: Plan) -> None:
-    """Attach the facts to an error with which one of our limits ended the call."""
+def annotate(
+    error: grpc.RpcError, timeout: Any, policy: float | None, scope: Scope | None, limit: float | None, elapsed: float
+) -> None:
+    """Attach the facts to an error with which one of our limits ended the call. The arguments are those of ``facts``."""
     code = getattr(error, "code", None)
-    facts = planned.facts(code().name, monotonic()) if callable(code) else None
-    if facts is not None:
-        error.timeout = facts  # type: ignore[attr-defined]  # documented in errors.py
+    if callable(code):
+        found = facts(code().name, timeout, policy, scope, limit, elapsed)
+        if found is not None:
+            error.timeout = found  # type: ignore[attr-defined]  # documented in errors.py

@@ -27,7 +27,7 @@ from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.scoped import BlockedCall, annotate, hold
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
-from grpc_heartbeat.core.outgoing import Plan, plan
+from grpc_heartbeat.core.outgoing import inheritable, plan, refuse
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.errors import EndedCall
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
@@ -41,22 +41,26 @@ class _MultiCallable:
         self._method = method
         self._total = total
 
-    def _plan(self, timeout: Any, scope: Scope | None) -> Plan:
-        return plan(self._method, timeout, self._total, scope, monotonic())
-
-    def _start(self, start: Callable[..., Any], request: Any, timeout: Any, metadata: Any, **rest: Any) -> Any:
+    def _start(
+        self,
+        start: Callable[..., Any],
+        request: Any,
+        timeout: Any,
+        metadata: Any,
+        credentials: Any,
+        wait: Any,
+        compress: Any,
+    ) -> Any:
         """Start a call that returns at once with its call object."""
-        scope = current_scope.get()
-        if scope is None and self._total is None and timeout is None:
-            return start(request, timeout=timeout, metadata=metadata, **rest)
-        planned = self._plan(timeout, scope)
-        if planned.refusal is not None:
-            return EndedCall(planned.refusal)
-        if planned.budget is not None:
-            metadata = with_budget(metadata, planned.budget)
-        call = start(request, timeout=planned.timeout, metadata=metadata, **rest)
-        if planned.scope is not None:
-            hold(planned.scope, call)
+        scope = inheritable(current_scope.get())
+        limit, budget, allowed = plan(timeout, self._total, scope, monotonic())
+        if not allowed:
+            return EndedCall(refuse(self._method, timeout, self._total, scope, limit))
+        if budget is not None:
+            metadata = with_budget(metadata, budget)
+        call = start(request, limit, metadata, credentials, wait, compress)
+        if scope is not None:
+            hold(scope, call)
         return call
 
 
@@ -67,48 +71,60 @@ class _BlockingMultiCallable(_MultiCallable):
         super().__init__(inner, method, total)
         self._interruptible = interruptible(inner)
 
-    def _block(self, start: Callable[..., Any], request: Any, timeout: Any, metadata: Any, **rest: Any) -> Any:
+    def _block(
+        self,
+        start: Callable[..., Any],
+        request: Any,
+        timeout: Any,
+        metadata: Any,
+        credentials: Any,
+        wait: Any,
+        compress: Any,
+    ) -> Any:
         """Run ``start``, which blocks until the response is there."""
-        planned = self._plan(timeout, current_scope.get())
-        if planned.refusal is not None:
-            raise EndedCall(planned.refusal)
-        if planned.budget is not None:
-            metadata = with_budget(metadata, planned.budget)
-        rest |= {"timeout": planned.timeout, "metadata": metadata}
+        scope = inheritable(current_scope.get())
+        started = monotonic()
+        limit, budget, allowed = plan(timeout, self._total, scope, started)
+        if not allowed:
+            raise EndedCall(refuse(self._method, timeout, self._total, scope, limit))
+        if budget is not None:
+            metadata = with_budget(metadata, budget)
         try:
-            if planned.scope is None:
-                return start(request, **rest)
-            if self._interruptible:
-                return _block_in_scope(planned.scope, start, request, rest)
-            return self._block_on_future(planned.scope, start, request, rest)
+            if scope is None:
+                return start(request, limit, metadata, credentials, wait, compress)
+            if not self._interruptible:
+                start = self._on_future(scope, start)
+                return start(request, limit, metadata, credentials, wait, compress)
+            call = BlockedCall()
+            scope.adopt(call)
+            try:
+                return call.run(start, request, limit, metadata, credentials, wait, compress)
+            finally:
+                scope.forget(call)
         except grpc.RpcError as error:
-            annotate(error, planned)
+            annotate(error, timeout, self._total, scope, limit, monotonic() - started)
             raise
 
-    def _block_on_future(self, scope: Scope, start: Callable[..., Any], request: Any, rest: dict[str, Any]) -> Any:
-        """Block on public API alone: a future can be cancelled, at the price of a thread switch."""
-        call = self._inner.future(request, **rest)
-        hold(scope, call)
-        try:
-            response = call.result()
-        except grpc.FutureCancelledError:
-            if isinstance(call, grpc.RpcError):
-                raise call from None
-            raise
-        return (response, call) if start == self._inner.with_call else response
+    def _on_future(self, scope: Scope, start: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``start`` made of public API alone: a future can be cancelled, at the price of a thread switch."""
 
+        def block(*args: Any) -> Any:
+            call = self._inner.future(*args)
+            hold(scope, call)
+            try:
+                response = call.result()
+            except grpc.FutureCancelledError:
+                if isinstance(call, grpc.RpcError):
+                    raise call from None
+                raise
+            return (response, call) if start == self._inner.with_call else response
 
-def _block_in_scope(scope: Scope, start: Callable[..., Any], request: Any, rest: dict[str, Any]) -> Any:
-    blocked = BlockedCall()
-    with blocked:
-        scope.adopt(blocked)
-        try:
-            return start(request, **rest)
-        finally:
-            scope.forget(blocked)
+        return block
 
 
 class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
+    """A unary-unary method."""
+
     def __call__(
         self,
         request: Any,
@@ -119,22 +135,8 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
         compression: grpc.Compression | None = None,
     ) -> Any:
         if timeout is None and self._total is None and current_scope.get() is None:
-            return self._inner(
-                request,
-                metadata=metadata,
-                credentials=credentials,
-                wait_for_ready=wait_for_ready,
-                compression=compression,
-            )
-        return self._block(
-            self._inner,
-            request,
-            timeout,
-            metadata,
-            credentials=credentials,
-            wait_for_ready=wait_for_ready,
-            compression=compression,
-        )
+            return self._inner(request, None, metadata, credentials, wait_for_ready, compression)
+        return self._block(self._inner, request, timeout, metadata, credentials, wait_for_ready, compression)
 
     def with_call(
         self,
@@ -145,15 +147,7 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        return self._block(
-            self._inner.with_call,
-            request,
-            timeout,
-            metadata,
-            credentials=credentials,
-            wait_for_ready=wait_for_ready,
-            compression=compression,
-        )
+        return self._block(self._inner.with_call, request, timeout, metadata, credentials, wait_for_ready, compression)
 
     def future(
         self,
@@ -164,18 +158,12 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        return self._start(
-            self._inner.future,
-            request,
-            timeout,
-            metadata,
-            credentials=credentials,
-            wait_for_ready=wait_for_ready,
-            compression=compression,
-        )
+        return self._start(self._inner.future, request, timeout, metadata, credentials, wait_for_ready, compression)
 
 
 class StreamUnary(_BlockingMultiCallable, StreamUnaryBase):
+    """A stream-unary method."""
+
     def __call__(
         self,
         request_iterator: Any,
@@ -185,15 +173,7 @@ class StreamUnary(_BlockingMultiCallable, StreamUnaryBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        return self._block(
-            self._inner,
-            request_iterator,
-            timeout,
-            metadata,
-            credentials=credentials,
-            wait_for_ready=wait_for_ready,
-            compression=compression,
-        )
+        return self._block(self._inner, request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
 
     def with_call(
         self,
@@ -205,13 +185,7 @@ class StreamUnary(_BlockingMultiCallable, StreamUnaryBase):
         compression: grpc.Compression | None = None,
     ) -> Any:
         return self._block(
-            self._inner.with_call,
-            request_iterator,
-            timeout,
-            metadata,
-            credentials=credentials,
-            wait_for_ready=wait_for_ready,
-            compression=compression,
+            self._inner.with_call, request_iterator, timeout, metadata, credentials, wait_for_ready, compression
         )
 
     def future(
@@ -224,17 +198,13 @@ class StreamUnary(_BlockingMultiCallable, StreamUnaryBase):
         compression: grpc.Compression | None = None,
     ) -> Any:
         return self._start(
-            self._inner.future,
-            request_iterator,
-            timeout,
-            metadata,
-            credentials=credentials,
-            wait_for_ready=wait_for_ready,
-            compression=compression,
+            self._inner.future, request_iterator, timeout, metadata, credentials, wait_for_ready, compression
         )
 
 
 class UnaryStream(_MultiCallable, UnaryStreamBase):
+    """A unary-stream method."""
+
     def __call__(
         self,
         request: Any,
@@ -244,18 +214,12 @@ class UnaryStream(_MultiCallable, UnaryStreamBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        return self._start(
-            self._inner,
-            request,
-            timeout,
-            metadata,
-            credentials=credentials,
-            wait_for_ready=wait_for_ready,
-            compression=compression,
-        )
+        return self._start(self._inner, request, timeout, metadata, credentials, wait_for_ready, compression)
 
 
 class StreamStream(_MultiCallable, StreamStreamBase):
+    """A stream-stream method."""
+
     def __call__(
         self,
         request_iterator: Any,
@@ -265,15 +229,7 @@ class StreamStream(_MultiCallable, StreamStreamBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        return self._start(
-            self._inner,
-            request_iterator,
-            timeout,
-            metadata,
-            credentials=credentials,
-            wait_for_ready=wait_for_ready,
-            compression=compression,
-        )
+        return self._start(self._inner, request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
 
 
 class Channel(grpc.Channel):

@@ -15,8 +15,10 @@ import math
 from collections.abc import Iterable
 from numbers import Real
 
-UNLIMITED_ABOVE = 1e8
-"""Seconds (about three years) from which a time-out means "no limit"; grpcio overflows on much larger ones."""
+from grpc_heartbeat.config import MAX_SECONDS
+
+UNLIMITED_ABOVE = MAX_SECONDS
+"""Seconds above which a time-out means "no limit"."""
 
 BUDGET_KEY = "deadline-budget-v1"
 """Metadata key of the exact budget: ASCII digits, microseconds. A change of format gets a new key."""
@@ -33,9 +35,9 @@ def normalize_timeout(timeout: object, name: str = "timeout") -> float | None:
         TypeError: not a number.
         ValueError: not a number of seconds (NaN).
     """
-    if timeout is None:
-        return None
     if type(timeout) is not float:
+        if timeout is None:
+            return None
         if isinstance(timeout, bool) or not isinstance(timeout, Real):
             raise TypeError(f"{name} must be a number of seconds or None, not {type(timeout).__name__} ({timeout!r})")
         timeout = float(timeout)
@@ -73,8 +75,8 @@ def inbound_deadline(
 
 
 def encode_budget(seconds: float) -> str:
-    """Return the value of the ``deadline-budget-v1`` entry for a budget of ``seconds``, rounded down to microseconds."""
-    return str(max(0, int(min(seconds, UNLIMITED_ABOVE) * 1e6)))
+    """Return the ``deadline-budget-v1`` entry's value for a budget of 0 to 1e8 seconds, rounded down to microseconds."""
+    return str(int(seconds * 1e6))
 
 
 def decode_budget(value: str | bytes) -> float | None:

@@ -3,6 +3,8 @@
 The smallest of three limits wins: the call's own ``timeout=``, the channel's policy, and what is left of the inbound RPC in
 whose scope the call is made. A longer explicit time-out never extends an inherited one. Nothing is sent when the scope was
 cancelled or nothing is left.
+
+This runs for every call, so it makes no object: what an error has to say is worked out by ``facts`` when there is an error.
 """
 
 from __future__ import annotations
@@ -24,82 +26,83 @@ class Refusal:
     facts: TimeoutFacts
 
 
-class Plan:
-    """What to do with one outbound call."""
-
-    __slots__ = ("budget", "refusal", "scope", "source", "started", "timeout")
-
-    def __init__(self, started: float) -> None:
-        self.started = started
-        self.timeout: float | None = None
-        """Seconds to give to gRPC, or ``None``."""
-        self.source = ""
-        """Where ``timeout`` came from."""
-        self.budget: str | None = None
-        """Value of the ``deadline-budget-v1`` metadata entry to add, or ``None``: add nothing."""
-        self.scope: Scope | None = None
-        """The live scope to be cancelled with, or ``None``."""
-        self.refusal: Refusal | None = None
-        """Set when the call must end locally."""
-
-    def facts(self, status: str, now: float) -> TimeoutFacts | None:
-        """Return the facts when a call that gRPC ended with ``status`` was ended by one of our limits, else ``None``."""
-        elapsed = now - self.started
-        if status == "DEADLINE_EXCEEDED" and self.timeout is not None:
-            return TimeoutFacts("total", self.timeout, elapsed, self.source)
-        if status == "CANCELLED" and self.scope is not None and self.scope.reason is not None:
-            return TimeoutFacts("scope", self.timeout, elapsed, self.scope.source)
-        return None
+def inheritable(scope: Scope | None) -> Scope | None:
+    """Return ``scope`` if calls made now are to end with it: nothing is inherited from work that has finished."""
+    return None if scope is None or scope.finished else scope
 
 
-def plan(method: str, timeout: object, policy: float | None, scope: Scope | None, now: float) -> Plan:
-    """Plan a call of ``method``.
+def plan(
+    timeout: object, policy: float | None, scope: Scope | None, now: float
+) -> tuple[float | None, str | None, bool]:
+    """Plan one call.
 
     Args:
         timeout: The call's own time-out in seconds, or ``None``.
         policy: The channel's total for such calls in seconds, or ``None``.
-        scope: The scope in which the call is made, or ``None``.
+        scope: What ``inheritable`` returned.
         now: The monotonic clock, in seconds.
+
+    Returns:
+        The seconds to give to gRPC, or ``None``; the value of the ``deadline-budget-v1`` metadata entry to add, or ``None``;
+        whether the call may start. If it may not, ``refuse`` says why.
 
     Raises:
         TypeError, ValueError: ``timeout`` is not a number of seconds.
     """
-    result = Plan(now)
     limit = None if timeout is None else normalize_timeout(timeout)
-    result.source = "explicit"
     ours = False
     if policy is not None and (limit is None or policy < limit):
-        limit, result.source, ours = policy, "policy", True
-    if scope is not None and not scope.finished:
-        result.scope = scope
-        if scope.deadline is not None:
-            left = scope.deadline - now
-            if limit is None or left < limit:
-                limit, result.source = left, scope.source
-            ours = True
+        limit = policy
+        ours = True
+    if scope is not None:
         if scope.reason is not None:
-            result.refusal = _refuse_ended_scope(method, scope, limit, result.source)
-            return result
-    if limit is not None:
-        result.timeout = limit
-        if limit <= 0:
-            result.refusal = _refuse_spent(method, limit, result.source)
-        elif ours:
-            result.budget = encode_budget(limit)
-    return result
+            return limit, None, False
+        deadline = scope.deadline
+        if deadline is not None:
+            ours = True
+            left = deadline - now
+            if limit is None or left < limit:
+                limit = left
+    if limit is None:
+        return None, None, True
+    if limit <= 0:
+        return limit, None, False
+    return limit, encode_budget(limit) if ours else None, True
 
 
-def _refuse_spent(method: str, limit: float, source: str) -> Refusal:
-    details = f"{method} was not sent: its total time-out ({source}) had {_spent(limit)} before the call started"
+def refuse(method: str, timeout: object, policy: float | None, scope: Scope | None, limit: float | None) -> Refusal:
+    """Say why a call of ``method`` may not start; the other arguments are those of ``plan`` and the limit it returned."""
+    if scope is not None and scope.reason is not None:
+        expired = scope.reason is Reason.EXPIRED
+        what = "deadline has passed" if expired else "client has cancelled it"
+        details = f"{method} was not sent: it belongs to the inbound RPC {scope.method}, whose {what}"
+        return Refusal(expired, details, TimeoutFacts("scope", limit, 0.0, scope.source))
+    source = _source(timeout, policy, scope, limit)
+    spent = f"been spent {-limit:.3f} s" if limit else "no time left"
+    details = f"{method} was not sent: its total time-out ({source}) had {spent} before the call started"
     return Refusal(True, details, TimeoutFacts("total", limit, 0.0, source))
 
 
-def _spent(limit: float) -> str:
-    return "no time left" if limit == 0 else f"been spent {-limit:.3f} s"
+def facts(
+    status: str, timeout: object, policy: float | None, scope: Scope | None, limit: float | None, elapsed: float
+) -> TimeoutFacts | None:
+    """Return the facts when a call that gRPC ended with ``status`` was ended by one of our limits, else ``None``.
+
+    Args:
+        status: The status code's name.
+        elapsed: Seconds from the call's start to its end. The other arguments are those of ``plan`` and its limit.
+    """
+    if status == "DEADLINE_EXCEEDED" and limit is not None:
+        return TimeoutFacts("total", limit, elapsed, _source(timeout, policy, scope, limit))
+    if status == "CANCELLED" and scope is not None and scope.reason is not None:
+        return TimeoutFacts("scope", limit, elapsed, scope.source)
+    return None
 
 
-def _refuse_ended_scope(method: str, scope: Scope, limit: float | None, source: str) -> Refusal:
-    expired = scope.reason is Reason.EXPIRED
-    what = "deadline has passed" if expired else "client has cancelled it"
-    details = f"{method} was not sent: it belongs to the inbound RPC {scope.method}, whose {what}"
-    return Refusal(expired, details, TimeoutFacts("scope", limit, 0.0, source))
+def _source(timeout: object, policy: float | None, scope: Scope | None, limit: float | None) -> str:
+    """Return where ``limit`` came from."""
+    if timeout is not None and normalize_timeout(timeout) == limit:
+        return "explicit"
+    if policy == limit or scope is None:
+        return "policy"
+    return scope.source

@@ -17,7 +17,7 @@ from grpc_heartbeat._grpcio import interruptible, multicallable_of
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.scoped import BlockedCall, annotate, hold
 from grpc_heartbeat.config import Timeouts
-from grpc_heartbeat.core.outgoing import Plan, plan
+from grpc_heartbeat.core.outgoing import inheritable, plan, refuse
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.errors import EndedCall
 
@@ -59,25 +59,25 @@ class DeadlineClientInterceptor(
         return self._stream(continuation, client_call_details, request_iterator)
 
     def _one_response(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        planned = plan(details.method, details.timeout, self._total, current_scope.get(), monotonic())
-        if planned.refusal is not None:
-            return EndedCall(planned.refusal)
-        details = _changed(details, planned)
-        if planned.scope is None:
-            call = continuation(details, request)
-        else:
-            call = _in_scope(planned.scope, continuation, details, request)
+        scope = inheritable(current_scope.get())
+        started = monotonic()
+        limit, budget, allowed = plan(details.timeout, self._total, scope, started)
+        if not allowed:
+            return EndedCall(refuse(details.method, details.timeout, self._total, scope, limit))
+        changed = _changed(details, limit, budget)
+        call = continuation(changed, request) if scope is None else _in_scope(scope, continuation, changed, request)
         if isinstance(call, grpc.RpcError):
-            annotate(call, planned)
+            annotate(call, details.timeout, self._total, scope, limit, monotonic() - started)
         return call
 
     def _stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        planned = plan(details.method, details.timeout, None, current_scope.get(), monotonic())
-        if planned.refusal is not None:
-            return EndedCall(planned.refusal)
-        call = continuation(_changed(details, planned), request)
-        if planned.scope is not None:
-            hold(planned.scope, call)
+        scope = inheritable(current_scope.get())
+        limit, budget, allowed = plan(details.timeout, None, scope, monotonic())
+        if not allowed:
+            return EndedCall(refuse(details.method, details.timeout, None, scope, limit))
+        call = continuation(_changed(details, limit, budget), request)
+        if scope is not None:
+            hold(scope, call)
         return call
 
 
@@ -85,25 +85,23 @@ def _in_scope(scope: Scope, continuation: Callable[..., Any], details: Any, requ
     """Run the continuation of a call that either blocks here until its response is there, or returns a future."""
     interruptible(multicallable_of(continuation))
     blocked = BlockedCall()
-    with blocked:
-        scope.adopt(blocked)
-        try:
-            call = continuation(details, request)
-        finally:
-            scope.forget(blocked)
+    scope.adopt(blocked)
+    try:
+        call = blocked.run(continuation, details, request)
+    finally:
+        scope.forget(blocked)
     if isinstance(call, grpc.Future) and not call.done():
         hold(scope, call)
     return call
 
 
-def _changed(details: Any, planned: Plan) -> Any:
-    if planned.budget is None and planned.timeout == details.timeout:
+def _changed(details: Any, limit: float | None, budget: str | None) -> Any:
+    if budget is None and limit == details.timeout:
         return details
-    metadata = details.metadata if planned.budget is None else with_budget(details.metadata, planned.budget)
     return CallDetails(
         details.method,
-        planned.timeout,
-        metadata,
+        limit,
+        details.metadata if budget is None else with_budget(details.metadata, budget),
         details.credentials,
         getattr(details, "wait_for_ready", None),
         getattr(details, "compression", None),

@@ -21,27 +21,26 @@ from grpc_heartbeat.channel.ended_aio import (
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.scoped_aio import hold
 from grpc_heartbeat.config import Timeouts
-from grpc_heartbeat.core.outgoing import Plan, plan
+from grpc_heartbeat.core.outgoing import inheritable, plan, refuse
 
 
 async def _start(continuation: Any, details: Any, request: Any, total: float | None, ended: Any) -> Any:
     method = details.method.decode() if isinstance(details.method, bytes) else details.method
-    planned = plan(method, details.timeout, total, current_scope.get(), monotonic())
-    if planned.refusal is not None:
-        return ended(planned.refusal)
-    call = await continuation(_changed(details, planned), request)
-    if planned.scope is not None:
-        hold(planned.scope, call)
+    scope = inheritable(current_scope.get())
+    limit, budget, allowed = plan(details.timeout, total, scope, monotonic())
+    if not allowed:
+        return ended(refuse(method, details.timeout, total, scope, limit))
+    call = await continuation(_changed(details, limit, budget), request)
+    if scope is not None:
+        hold(scope, call)
     return call
 
 
-def _changed(details: Any, planned: Plan) -> Any:
-    if planned.budget is None and planned.timeout == details.timeout:
+def _changed(details: Any, limit: float | None, budget: str | None) -> Any:
+    if budget is None and limit == details.timeout:
         return details
-    metadata = details.metadata
-    if planned.budget is not None:
-        metadata = grpc.aio.Metadata(*with_budget(metadata, planned.budget))
-    return details._replace(timeout=planned.timeout, metadata=metadata)
+    metadata = details.metadata if budget is None else grpc.aio.Metadata(*with_budget(details.metadata, budget))
+    return details._replace(timeout=limit, metadata=metadata)
 
 
 class _WithTotal:
@@ -50,20 +49,28 @@ class _WithTotal:
 
 
 class UnaryUnaryDeadline(_WithTotal, grpc.aio.UnaryUnaryClientInterceptor):
+    """For unary-unary calls."""
+
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         return await _start(continuation, client_call_details, request, self._total, EndedUnaryUnaryCall)
 
 
 class UnaryStreamDeadline(_WithTotal, grpc.aio.UnaryStreamClientInterceptor):
+    """For unary-stream calls."""
+
     async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         return await _start(continuation, client_call_details, request, None, EndedUnaryStreamCall)
 
 
 class StreamUnaryDeadline(_WithTotal, grpc.aio.StreamUnaryClientInterceptor):
+    """For stream-unary calls."""
+
     async def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         return await _start(continuation, client_call_details, request_iterator, self._total, EndedStreamUnaryCall)
 
 
 class StreamStreamDeadline(_WithTotal, grpc.aio.StreamStreamClientInterceptor):
+    """For stream-stream calls."""
+
     async def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         return await _start(continuation, client_call_details, request_iterator, None, EndedStreamStreamCall)

@@ -40,7 +40,7 @@ class Leaf:
         over = threading.Event()
         context.add_callback(over.set)
         self.remaining.append(deadline.remaining())
-        self.metadata.append({key: value for key, value in context.invocation_metadata()})
+        self.metadata.append(dict(context.invocation_metadata()))
         self.started.set()
         if request == HOLD and over.wait(PATIENCE):
             self.ended.set()
@@ -53,6 +53,10 @@ class Leaf:
         self._server.close()
 
 
+def _pass_on(self: Any, continuation: Any, client_call_details: Any, request: Any) -> Any:
+    return continuation(client_call_details, request)
+
+
 class Noop(
     grpc.UnaryUnaryClientInterceptor,
     grpc.UnaryStreamClientInterceptor,
@@ -61,12 +65,10 @@ class Noop(
 ):
     """An interceptor of somebody else's."""
 
-    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return continuation(client_call_details, request)
-
-    intercept_unary_stream = intercept_unary_unary
-    intercept_stream_unary = intercept_unary_unary
-    intercept_stream_stream = intercept_unary_unary
+    intercept_unary_unary = _pass_on
+    intercept_unary_stream = _pass_on
+    intercept_stream_unary = _pass_on
+    intercept_stream_stream = _pass_on
 
 
 class AioNoop(grpc.aio.UnaryUnaryClientInterceptor):

@@ -17,7 +17,7 @@ import pytest
 
 import grpc_heartbeat
 from grpc_heartbeat import deadline
-from tests.chain.hops import GATEWAYS, HOLD, Leaf, start
+from tests.chain.hops import GATEWAYS, HOLD, Leaf, start, stubs
 from tests.peers import PATIENCE, AioServer, LoopThread, SyncServer, path, wait_until
 
 Call = Callable[..., Any]
@@ -71,7 +71,7 @@ async def gathered(one: Call, request: bytes) -> Any:
 def test_aio_handlers(
     loop: LoopThread, leaf: Leaf, aio_channel: grpc.aio.Channel, work: Callable[[Call, bytes], Awaitable[Any]]
 ) -> None:
-    one = aio_channel.unary_unary(path("UnaryUnary"))
+    one = stubs(aio_channel)[0]
 
     async def handler(request: bytes, context: Any) -> Any:
         return await work(one, request)
@@ -82,17 +82,16 @@ def test_aio_handlers(
 
 
 @pytest.mark.parametrize("kind", ["UnaryUnary", "UnaryStream"])
-def test_plain_handlers_of_an_aio_server(
-    loop: LoopThread, leaf: Leaf, sync_channel: grpc.Channel, kind: str
-) -> None:
-    one = sync_channel.unary_unary(path("UnaryUnary"))
+def test_plain_handlers_of_an_aio_server(loop: LoopThread, leaf: Leaf, sync_channel: grpc.Channel, kind: str) -> None:
+    one = stubs(sync_channel)[0]
     reasons: list[str | None] = []
 
     def respond(request: bytes, context: Any) -> bytes:
         try:
-            return one(request)
+            response: bytes = one(request)
         finally:
             reasons.append(deadline.reason())
+        return response
 
     def stream(request: bytes, context: Any) -> Iterator[bytes]:
         yield respond(request, context)
@@ -111,12 +110,13 @@ def test_plain_handlers_of_an_aio_server(
 
 
 def test_work_that_a_sync_handler_binds_into_a_pool(leaf: Leaf, sync_channel: grpc.Channel) -> None:
-    one = sync_channel.unary_unary(path("UnaryUnary"))
+    one = stubs(sync_channel)[0]
 
     with ThreadPoolExecutor(2) as pool:
 
         def handler(request: bytes, context: Any) -> bytes:
-            return pool.submit(deadline.bind(one), request).result()  # type: ignore[no-any-return]
+            response: bytes = pool.submit(deadline.bind(one), request).result()
+            return response
 
         server = SyncServer({"UnaryUnary": handler}, grpc_heartbeat.server_interceptors())
         cancel_through(server.target, leaf)
@@ -124,7 +124,7 @@ def test_work_that_a_sync_handler_binds_into_a_pool(leaf: Leaf, sync_channel: gr
 
 
 def test_shielded_calls_survive_their_request(leaf: Leaf, sync_channel: grpc.Channel) -> None:
-    one = sync_channel.unary_unary(path("UnaryUnary"))
+    one = stubs(sync_channel)[0]
     calls: list[Any] = []
     noticed = threading.Event()
 
@@ -149,7 +149,7 @@ def test_shielded_calls_survive_their_request(leaf: Leaf, sync_channel: grpc.Cha
 def test_background_work_survives_a_handler_that_has_answered(
     loop: LoopThread, leaf: Leaf, aio_channel: grpc.aio.Channel
 ) -> None:
-    one = aio_channel.unary_unary(path("UnaryUnary"))
+    one = stubs(aio_channel)[0]
     calls: list[Any] = []
 
     async def handler(request: bytes, context: Any) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpc_heartbeat.core.outgoing import plan
+from grpc_heartbeat.core.outgoing import facts, inheritable, plan, refuse
 from grpc_heartbeat.core.scope import Reason, Scope
 
 NOW = 1000.0
@@ -17,49 +17,53 @@ optional = st.none() | seconds
 
 
 @given(optional, optional, optional)
-def test_the_smallest_limit_wins_and_names_its_source(
+def test_the_smallest_limit_wins_and_is_named(
     explicit: float | None, policy: float | None, inherited: float | None
 ) -> None:
-    scope = None if inherited is None else Scope(NOW + inherited, "inherited:/a/b", "/a/b")
-    planned = plan("/c/d", explicit, policy, scope, NOW)
-    candidates = {"explicit": explicit, "policy": policy, "inherited:/a/b": scope and (scope.deadline or 0) - NOW}
+    deadline = None if inherited is None else NOW + inherited
+    scope = None if inherited is None else Scope(deadline, "inherited:/a/b", "/a/b")
+    left = None if deadline is None else deadline - NOW
+    candidates = {"explicit": explicit, "policy": policy, "inherited:/a/b": left}
     limits = {source: value for source, value in candidates.items() if value is not None}
-    assert planned.refusal is None
-    if not limits:
-        assert planned.timeout is None
-        return
-    assert planned.timeout == min(limits.values())
-    assert limits[planned.source] == planned.timeout
-    assert (planned.budget is not None) == (planned.source == "policy" or scope is not None)
+    limit, budget, allowed = plan(explicit, policy, scope, NOW)
+    assert allowed
+    assert limit == min(limits.values(), default=None)
+    told = facts("DEADLINE_EXCEEDED", explicit, policy, scope, limit, 1.0)
+    assert (told is None) == (not limits)
+    if told is not None:
+        assert limits[told.source] == limit
+        assert (budget is not None) == (told.source != "explicit" or scope is not None)
 
 
 @pytest.mark.parametrize("timeout", [None, math.inf, 1e12])
-def test_a_scope_without_a_deadline_still_cancels(timeout: float | None) -> None:
-    scope = Scope(None, "inherited:/a/b", "/a/b")
-    planned = plan("/c/d", timeout, None, scope, NOW)
-    assert (planned.timeout, planned.budget, planned.refusal) == (None, None, None)
-    assert planned.scope is scope
+def test_a_scope_without_a_deadline_sets_no_limit(timeout: float | None) -> None:
+    assert plan(timeout, None, Scope(None, "inherited:/a/b", "/a/b"), NOW) == (None, None, True)
 
 
 def test_nothing_is_inherited_from_a_finished_scope() -> None:
     scope = Scope(NOW - 1, "inherited:/a/b", "/a/b")
+    assert inheritable(scope) is scope
     scope.finish()
-    planned = plan("/c/d", None, None, scope, NOW)
-    assert (planned.scope, planned.timeout, planned.refusal) == (None, None, None)
+    assert inheritable(scope) is None
+    assert inheritable(None) is None
 
 
 @pytest.mark.parametrize("timeout", [0, -1, -math.inf])
 def test_a_spent_explicit_timeout_is_refused(timeout: float) -> None:
-    refusal = plan("/c/d", timeout, None, None, NOW).refusal
-    assert refusal is not None
+    limit, budget, allowed = plan(timeout, None, None, NOW)
+    assert not allowed
+    assert budget is None
+    refusal = refuse("/c/d", timeout, None, None, limit)
     assert refusal.expired
     assert refusal.facts.source == "explicit"
     assert "/c/d was not sent" in refusal.details
 
 
 def test_a_passed_inherited_deadline_is_refused_by_name() -> None:
-    refusal = plan("/c/d", 5, None, Scope(NOW - 0.25, "inherited:/a/b", "/a/b"), NOW).refusal
-    assert refusal is not None
+    scope = Scope(NOW - 0.25, "inherited:/a/b", "/a/b")
+    limit, _, allowed = plan(5, None, scope, NOW)
+    assert not allowed
+    refusal = refuse("/c/d", 5, None, scope, limit)
     assert refusal.expired
     assert refusal.facts.source == "inherited:/a/b"
     assert "been spent 0.250 s before" in refusal.details
@@ -72,8 +76,9 @@ def test_a_passed_inherited_deadline_is_refused_by_name() -> None:
 def test_a_cancelled_scope_is_refused_with_its_reason(reason: Reason, expired: bool, words: str) -> None:
     scope = Scope(NOW + 5, "inherited:/a/b", "/a/b")
     scope.cancel(reason)
-    refusal = plan("/c/d", None, None, scope, NOW).refusal
-    assert refusal is not None
+    limit, _, allowed = plan(None, None, scope, NOW)
+    assert not allowed
+    refusal = refuse("/c/d", None, None, scope, limit)
     assert refusal.expired is expired
     assert words in refusal.details
     assert refusal.facts.layer == "scope"
@@ -81,13 +86,13 @@ def test_a_cancelled_scope_is_refused_with_its_reason(reason: Reason, expired: b
 
 def test_facts_are_given_only_where_a_limit_of_ours_ended_the_call() -> None:
     scope = Scope(NOW + 5, "inherited:/a/b", "/a/b")
-    planned = plan("/c/d", None, None, scope, NOW)
-    assert planned.facts("UNAVAILABLE", NOW + 1) is None
-    assert planned.facts("CANCELLED", NOW + 1) is None
-    total = planned.facts("DEADLINE_EXCEEDED", NOW + 5)
+    limit, _, _ = plan(None, None, scope, NOW)
+    assert facts("UNAVAILABLE", None, None, scope, limit, 1.0) is None
+    assert facts("CANCELLED", None, None, scope, limit, 1.0) is None
+    total = facts("DEADLINE_EXCEEDED", None, None, scope, limit, 5.0)
     assert total is not None
     assert (total.layer, total.limit, total.elapsed, total.source) == ("total", 5.0, 5.0, "inherited:/a/b")
     scope.cancel(Reason.CLIENT_CANCELLED)
-    cancelled = planned.facts("CANCELLED", NOW + 2)
+    cancelled = facts("CANCELLED", None, None, scope, limit, 2.0)
     assert cancelled is not None
     assert (cancelled.layer, cancelled.elapsed) == ("scope", 2.0)

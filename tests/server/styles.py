@@ -86,8 +86,7 @@ def collect(requests: Iterator[bytes], context: Any) -> bytes:
 
 
 def chat(requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
-    for request in requests:
-        yield request
+    yield from requests
 
 
 SYNC_STYLES: dict[str, list[Any]] = {
