@@ -53,10 +53,6 @@ class Leaf:
         self._server.close()
 
 
-def _pass_on(self: Any, continuation: Any, client_call_details: Any, request: Any) -> Any:
-    return continuation(client_call_details, request)
-
-
 class Noop(
     grpc.UnaryUnaryClientInterceptor,
     grpc.UnaryStreamClientInterceptor,
@@ -65,10 +61,17 @@ class Noop(
 ):
     """An interceptor of somebody else's."""
 
-    intercept_unary_unary = _pass_on
-    intercept_unary_stream = _pass_on
-    intercept_stream_unary = _pass_on
-    intercept_stream_stream = _pass_on
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(client_call_details, request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(client_call_details, request)
+
+    def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return continuation(client_call_details, request_iterator)
+
+    def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return continuation(client_call_details, request_iterator)
 
 
 class AioNoop(grpc.aio.UnaryUnaryClientInterceptor):

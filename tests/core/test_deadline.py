@@ -71,7 +71,7 @@ def test_malformed_budgets_are_ignored(value: str | bytes) -> None:
 
 
 def test_the_smallest_wellformed_budget_counts() -> None:
-    metadata = [("other", "1"), (BUDGET_KEY, "3000000"), (BUDGET_KEY, "x"), (BUDGET_KEY, b"2000000")]
+    metadata: list[tuple[str, str | bytes]] = [("other", "1"), (BUDGET_KEY, "3000000"), (BUDGET_KEY, "x"), (BUDGET_KEY, b"2000000")]
     assert read_budget(metadata) == 2.0
 
 
