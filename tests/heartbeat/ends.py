@@ -108,6 +108,10 @@ class Client:
     def restart(self) -> None:
         self.heartbeat.start()
 
+    def rests(self) -> bool:
+        """Whether neither thread nor task is left."""
+        raise NotImplementedError
+
     def close_channel(self) -> None:
         raise NotImplementedError
 
@@ -127,6 +131,9 @@ class SyncClient(Client):
     def stop(self) -> None:
         self.heartbeat.close()
 
+    def rests(self) -> bool:
+        return not self.heartbeat._thread.is_alive()
+
     def close_channel(self) -> None:
         self.channel.close()
 
@@ -145,6 +152,9 @@ class AioClient(Client):
 
     def stop(self) -> None:
         self._loop.run(self.heartbeat.close())
+
+    def rests(self) -> bool:
+        return bool(self.heartbeat._task.done())
 
     def close_channel(self) -> None:
         self._loop.run(self.channel.close())

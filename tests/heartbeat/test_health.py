@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import pytest
@@ -21,10 +22,14 @@ Serve = Callable[..., Server]
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+def stub(channel: grpc.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel)
+
+
 def check(target: str, service: str = "") -> int:
     with grpc.insecure_channel(target) as channel:
         request = health_pb2.HealthCheckRequest(service=service)
-        return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=5).status)
+        return int(stub(channel).Check(request, timeout=5).status)
 
 
 def test_a_board_begins_serving_and_takes_booleans_and_statuses() -> None:
@@ -82,13 +87,13 @@ def test_check_follows_the_board(serve: Serve) -> None:
     wait_until(lambda: {check(server.target, service) for service in ("", "orders")} == {NOT_SERVING})
     with pytest.raises(grpc.RpcError) as caught:
         check(server.target, "nobody")
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND  # type: ignore[attr-defined]
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_watch_hears_changes_from_another_thread(serve: Serve) -> None:
     server = serve()
     with grpc.insecure_channel(server.target) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=10)
+        watch = stub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=10)
         assert next(watch).status == SERVING
         server.board.set("", False)
         assert next(watch).status == NOT_SERVING
@@ -100,8 +105,7 @@ def test_watch_hears_changes_from_another_thread(serve: Serve) -> None:
 def test_watchers_hold_no_thread(loop: LoopThread) -> None:
     server = SyncServer(loop)
     with grpc.insecure_channel(server.target) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        watches = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=10) for _ in range(5)]
+        watches = [stub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=10) for _ in range(5)]
         assert [next(watch).status for watch in watches] == [SERVING] * 5
         assert check(server.target) == SERVING
         for watch in watches:
@@ -118,7 +122,7 @@ def test_health_answers_while_every_worker_is_stuck_elsewhere(loop: LoopThread) 
 
 def test_somebody_elses_health_servicer_keeps_its_pool() -> None:
     with ThreadPoolExecutor(1) as theirs:
-        other = health.HealthServicer(experimental_thread_pool=theirs)
+        other: Any = health.HealthServicer(experimental_thread_pool=theirs)
         server = grpc.server(theirs)
         board = add_to_server(server, identity=SERVER)
         assert other.Watch.experimental_thread_pool is theirs
@@ -129,7 +133,7 @@ def test_somebody_elses_health_servicer_keeps_its_pool() -> None:
 def test_ping_answers_with_status_and_sender(serve: Serve) -> None:
     server = serve(advised_interval=2.0)
     with grpc.insecure_channel(server.target) as channel:
-        ping = channel.unary_unary(calls.PING)
+        ping: Any = channel.unary_unary(calls.PING)
         ack = codec.decode_ack(ping(codec.encode_beat(Beat(17)), timeout=5))
         assert ack is not None
         assert (ack.sequence, ack.status, ack.sender, ack.advised_interval) == (17, ServingStatus.SERVING, SERVER, 2.0)

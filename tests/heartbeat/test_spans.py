@@ -124,7 +124,12 @@ def test_spans_ignore_the_context_of_whoever_starts_the_heartbeat(serve: Serve, 
 def test_without_a_provider_no_context_is_sent(serve: Serve, beat: Beat, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
     decode = codec.decode
-    monkeypatch.setattr(codec, "decode", lambda data: sent.append(decode(data)) or sent[-1])
+
+    def listen(data: bytes) -> Any:
+        sent.append(decode(data))
+        return sent[-1]
+
+    monkeypatch.setattr(codec, "decode", listen)
     client = beat(serve().target, tracer_provider=trace.NoOpTracerProvider())
     client.wait_for(BeatAcked, 2)
     client.close()
@@ -144,10 +149,12 @@ def test_a_failed_opening_is_an_error_span(beat: Beat, spans: Spans) -> None:
 
 
 @pytest.mark.internal_faults
-def test_a_broken_span_processor_does_not_stop_the_beats(serve: Serve, beat: Beat, spans: Spans) -> None:
+def test_a_broken_span_processor_does_not_stop_the_beats(
+    serve: Serve, beat: Beat, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def explode(*_: Any) -> None:
         raise RuntimeError("broken")
 
-    spans.provider._active_span_processor.on_end = explode  # type: ignore[method-assign]
+    monkeypatch.setattr(spans.provider._active_span_processor, "on_end", explode)
     client = beat(serve().target, tracer_provider=spans.provider)
     client.wait_for(BeatAcked, 3)

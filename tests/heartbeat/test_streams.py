@@ -94,8 +94,7 @@ def test_a_server_without_heartbeats_is_unsupported_and_left_alone(serve: Serve,
     client = beat(serve(heartbeats=False).target)
     known = client.wait("unsupported")
     assert "UNIMPLEMENTED" in known.last_error
-    runner = client.heartbeat._thread if isinstance(client.heartbeat, SyncHeartbeat) else client.heartbeat._task
-    wait_until(lambda: not runner.is_alive() if hasattr(runner, "is_alive") else runner.done())
+    wait_until(client.rests)
     assert len(client.of(StreamOpening)) == 1
 
 
