@@ -9,10 +9,11 @@ from typing import Any
 
 import grpc
 
-from grpc_heartbeat import aio, deadline, errors
+from grpc_heartbeat import aio, deadline, errors, events
 from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.sync import Channel
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat.server import add_to_server
 from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
 from grpc_heartbeat.interceptors.server import DeadlineServerInterceptor
@@ -20,6 +21,7 @@ from grpc_heartbeat.options import client_options, server_options
 
 __all__ = [
     "Channel",
+    "HealthBoard",
     "HeartbeatPolicy",
     "Identity",
     "Timeouts",
@@ -29,6 +31,7 @@ __all__ = [
     "client_options",
     "deadline",
     "errors",
+    "events",
     "insecure_channel",
     "secure_channel",
     "server_interceptors",

@@ -1,0 +1,37 @@
+"""The events that observers hear, as in ``channel.heartbeat.observers.add(function)``; each is a frozen value."""
+
+from __future__ import annotations
+
+from grpc_heartbeat.core.events import Event, Observer, Observers
+from grpc_heartbeat.core.heartbeat_events import (
+    BeatAbandoned,
+    BeatAcked,
+    BeatMissed,
+    BeatSent,
+    HeartbeatClosed,
+    LateEcho,
+    PeerIdentified,
+    PeerLeft,
+    StreamClosed,
+    StreamFailed,
+    StreamOpened,
+    StreamOpening,
+)
+
+__all__ = [
+    "BeatAbandoned",
+    "BeatAcked",
+    "BeatMissed",
+    "BeatSent",
+    "Event",
+    "HeartbeatClosed",
+    "LateEcho",
+    "Observer",
+    "Observers",
+    "PeerIdentified",
+    "PeerLeft",
+    "StreamClosed",
+    "StreamFailed",
+    "StreamOpened",
+    "StreamOpening",
+]
