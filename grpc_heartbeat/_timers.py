@@ -12,7 +12,7 @@ import threading
 import time
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat.core.timers import Alarm, Callback, Timeout, Timer, TimerQueue
+from grpc_heartbeat.core.timers import Timer, TimerQueue
 
 THREAD_NAME = "grpc-heartbeat-timers"
 _LONGEST_NAP = 60.0  # bounds what a clock that jumps, or a fault of ours, can cost
@@ -22,22 +22,20 @@ clock = time.monotonic
 
 
 class TimerThread:
-    """A :class:`TimerQueue` with its thread."""
+    """A :class:`TimerQueue` with its thread.
+
+    ``timeout(duration, callback)`` returns an unarmed timer of constant length: ``timer.arm(clock())`` starts or restarts it.
+    ``alarm(callback)`` returns an unarmed timer for instants: ``alarm.arm(clock() + 1)``.
+    """
 
     def __init__(self) -> None:
         self._queue = TimerQueue(self._wake_up)
+        self.timeout = self._queue.timeout  # bound here, not wrapped: this is on the way of calls
+        self.alarm = self._queue.alarm
         self._signal = threading.Lock()
         self._signal.acquire()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-
-    def timeout(self, duration: float, callback: Callback) -> Timeout:
-        """Return an unarmed timer of constant length: ``timer.arm(clock())`` starts or restarts it."""
-        return self._queue.timeout(duration, callback)
-
-    def alarm(self, callback: Callback) -> Alarm:
-        """Return an unarmed timer for instants: ``alarm.arm(clock() + 1)``."""
-        return self._queue.alarm(callback)
 
     def armed(self) -> list[Timer]:
         """Return the timers that will fire, for leak checks: exact once no other thread arms or fires any."""

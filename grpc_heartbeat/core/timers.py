@@ -252,7 +252,8 @@ def _survives(entry: _Entry) -> bool:
     timer = entry[1]
     if timer._entry is not entry:
         return False
-    if timer.armed:
+    when = timer.when
+    if when is not None and when is not timer._claimed:
         return True
     timer._entry = None
     if timer.armed and timer._entry is None:  # armed again between the two looks
