@@ -62,8 +62,7 @@ def annotate(
     error: grpc.RpcError, timeout: Any, policy: float | None, scope: Scope | None, limit: float | None, elapsed: float
 ) -> None:
     """Attach the facts to an error with which one of our limits ended the call. The arguments are those of ``facts``."""
-    code = getattr(error, "code", None)
-    if callable(code):
-        found = facts(code().name, timeout, policy, scope, limit, elapsed)
+    if isinstance(error, grpc.Call):
+        found = facts(error.code().name, timeout, policy, scope, limit, elapsed)
         if found is not None:
             error.timeout = found  # type: ignore[attr-defined]  # documented in errors.py
