@@ -29,8 +29,8 @@ NO_PORT_SHARING = [("grpc.so_reuseport", 0)]
 class SyncHandlers(grpc.GenericRpcHandler):
     """Echo, a stream of as many messages as the request says, and the CPU clock of the process."""
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        return self._handlers.get(details.method)
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        return self._handlers.get(handler_call_details.method)
 
     def __init__(self) -> None:
         self._handlers: dict[str, Any] = {
@@ -53,8 +53,8 @@ class SyncHandlers(grpc.GenericRpcHandler):
 class AioHandlers(grpc.GenericRpcHandler):
     """The same for the asyncio stack."""
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        return self._handlers.get(details.method)
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        return self._handlers.get(handler_call_details.method)
 
     def __init__(self) -> None:
         self._handlers: dict[str, Any] = {

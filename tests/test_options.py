@@ -149,8 +149,8 @@ def _hold(requests: Iterator[bytes], _: grpc.ServicerContext) -> Iterator[bytes]
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        return grpc.stream_stream_rpc_method_handler(_hold) if details.method == HOLD else None
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        return grpc.stream_stream_rpc_method_handler(_hold) if handler_call_details.method == HOLD else None
 
 
 @contextmanager

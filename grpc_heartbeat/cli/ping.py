@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
-import os
 import signal
 import time
 from array import array
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from grpc_heartbeat.cli.probe import Answered, Lost, Probe
+from grpc_heartbeat.cli.quiet import native_log_silenced
 from grpc_heartbeat.cli.report import JsonReporter, Reporter, TextReporter
 from grpc_heartbeat.cli.schedule import Schedule
 from grpc_heartbeat.cli.summary import Summary, summarise
@@ -110,11 +110,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Ping as the command line says and return the exit status."""
     if arguments.cacert is not None and not arguments.tls:
         arguments.usage_error("--cacert needs --tls")
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own log would repeat each failure, at length, on stderr
     target = Target(arguments.target, arguments.tls, arguments.cacert, arguments.authority)
     plan = Plan(arguments.interval, arguments.timeout, arguments.count, arguments.deadline)
     reporter: Reporter = (JsonReporter if arguments.json else TextReporter)(quiet=arguments.quiet)
-    summary = asyncio.run(ping(target, plan, reporter, service=arguments.service))
+    with native_log_silenced():
+        summary = asyncio.run(ping(target, plan, reporter, service=arguments.service))
     return 0 if summary.received else 1
 
 

@@ -72,11 +72,11 @@ def test_every_variant_runs_once_per_round_in_changing_order() -> None:
 
     names = ("bare", "ours", "other")
     batches = {name: partial(batch, name) for name in names}
-    samples = interleave(batches, 40, random.Random(1), lambda: rounds.append(len(ran)))
-    orders = {tuple(ran[start : start + 3]) for start in range(0, 120, 3)}
+    samples = interleave(batches, 12, random.Random(1), lambda: rounds.append(len(ran)))
+    orders = {tuple(ran[start : start + 3]) for start in range(0, 36, 3)}
     assert all(sorted(order) == sorted(names) for order in orders)
-    assert len(orders) == 6
-    assert rounds == list(range(3, 121, 3))
+    assert len(orders) > 3
+    assert rounds == list(range(3, 37, 3))
     assert gc.isenabled()
     for name in names:
         assert [int(sample.wall) for sample in samples[name]] == [
