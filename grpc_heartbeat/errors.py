@@ -28,6 +28,10 @@ from grpc_heartbeat.core.outgoing import Refusal
 __all__ = ["AioEndedCall", "EndedCall", "TimeoutFacts", "timeout_of"]
 
 
+TIMEOUT_ATTRIBUTE = "timeout"
+"""Under this name the facts are attached to the errors that grpcio makes."""
+
+
 def status_of(refusal: Refusal) -> grpc.StatusCode:
     """Return the status code with which a refused call ends."""
     return grpc.StatusCode.DEADLINE_EXCEEDED if refusal.expired else grpc.StatusCode.CANCELLED
@@ -35,7 +39,7 @@ def status_of(refusal: Refusal) -> grpc.StatusCode:
 
 def timeout_of(error: BaseException) -> TimeoutFacts | None:
     """Return the facts of the limit that ended a call early, or ``None`` when no limit of ours did."""
-    facts = getattr(error, "timeout", None)
+    facts = getattr(error, TIMEOUT_ATTRIBUTE, None)
     return facts if isinstance(facts, TimeoutFacts) else None
 
 

@@ -11,6 +11,7 @@ from grpc_heartbeat import _faults
 from grpc_heartbeat._grpcio import CancelHandle
 from grpc_heartbeat.core.outgoing import facts
 from grpc_heartbeat.core.scope import Reason, Scope
+from grpc_heartbeat.errors import TIMEOUT_ATTRIBUTE
 
 
 def verdict(scope: Scope) -> tuple[grpc.StatusCode, str]:
@@ -65,4 +66,4 @@ def annotate(
     if isinstance(error, grpc.Call):
         found = facts(error.code().name, timeout, policy, scope, limit, elapsed)
         if found is not None:
-            error.timeout = found  # type: ignore[attr-defined]  # documented in errors.py
+            setattr(error, TIMEOUT_ATTRIBUTE, found)
