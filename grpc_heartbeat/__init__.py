@@ -104,7 +104,7 @@ def client_interceptors(*, timeouts: Timeouts | None = None) -> list[DeadlineCli
     return [DeadlineClientInterceptor(timeouts)]
 
 
-def server_interceptors() -> list[DeadlineServerInterceptor]:
+def server_interceptors() -> list[grpc.ServerInterceptor]:
     """Return interceptors for ``grpc.server``; put them before all others."""
     return [DeadlineServerInterceptor()]
 

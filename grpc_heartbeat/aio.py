@@ -94,7 +94,7 @@ def client_interceptors(*, timeouts: Timeouts | None = None) -> list[grpc.aio.Cl
     return [kind(timeouts) for kind in kinds]
 
 
-def server_interceptors() -> list[AioDeadlineServerInterceptor]:
+def server_interceptors() -> list[grpc.aio.ServerInterceptor]:
     """Return interceptors for ``grpc.aio.server``; put them before all others."""
     return [AioDeadlineServerInterceptor()]
 

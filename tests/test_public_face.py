@@ -1,0 +1,174 @@
+"""The public names are exactly these, mirror grpc's, and work together in both stacks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+import grpc_heartbeat as hb
+from grpc_heartbeat import events
+from tests.peers import OPTIONS, PATIENCE, handlers, path
+
+SYNC_NAMES = {
+    "Channel",
+    "HealthBoard",
+    "HeartbeatPolicy",
+    "Identity",
+    "Timeouts",
+    "add_to_server",
+    "aio",
+    "client_interceptors",
+    "client_options",
+    "deadline",
+    "errors",
+    "events",
+    "insecure_channel",
+    "secure_channel",
+    "server_interceptors",
+    "server_options",
+    "wrap_channel",
+}
+SHARED = {
+    "Channel",
+    "add_to_server",
+    "client_interceptors",
+    "client_options",
+    "insecure_channel",
+    "secure_channel",
+    "server_interceptors",
+    "server_options",
+    "wrap_channel",
+}
+POLICY = hb.HeartbeatPolicy(interval=0.05)
+IDENTITY = hb.Identity(service="asker", zone="zone-a")
+
+
+def test_the_names_of_both_faces() -> None:
+    assert set(hb.__all__) == SYNC_NAMES
+    assert set(hb.aio.__all__) == SHARED
+    for module in (hb, hb.aio, hb.deadline, hb.errors, events):
+        assert all(hasattr(module, name) for name in module.__all__)
+
+
+@pytest.mark.parametrize("name", ["insecure_channel", "secure_channel"])
+@pytest.mark.parametrize(("ours", "theirs"), [(hb, grpc), (hb.aio, grpc.aio)], ids=["sync", "aio"])
+def test_channels_take_grpcs_arguments_in_grpcs_order(name: str, ours: Any, theirs: Any) -> None:
+    mine = inspect.signature(getattr(ours, name)).parameters
+    reference = list(inspect.signature(getattr(theirs, name)).parameters)
+    assert list(mine)[: len(reference)] == reference
+    added = [parameter for parameter in mine.values() if parameter.name not in reference]
+    assert [parameter.name for parameter in added] == ["timeouts", "heartbeat", "identity", "name"]
+    assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in added)
+
+
+@pytest.mark.parametrize("name", sorted(SHARED - {"Channel"}))
+def test_both_faces_take_the_same_arguments(name: str) -> None:
+    sync, aio = (set(inspect.signature(getattr(face, name)).parameters) for face in (hb, hb.aio))
+    assert aio - sync <= {"interceptors"}
+    assert sync <= aio
+
+
+def echo(request: bytes, context: Any) -> bytes:
+    return request
+
+
+async def aio_echo(request: bytes, context: Any) -> bytes:
+    return request
+
+
+class Acks:
+    """Waits for the first acknowledged beat."""
+
+    def __init__(self) -> None:
+        self.first = threading.Event()
+
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.BeatAcked):
+            self.first.set()
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["insecure", "secure"])
+def test_a_sync_channel_with_everything(secure: bool) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        server = grpc.server(pool, interceptors=hb.server_interceptors(), options=OPTIONS)
+        server.add_generic_rpc_handlers((handlers({"UnaryUnary": echo}),))
+        board = hb.add_to_server(server, identity=hb.Identity(service="answerer", zone="zone-b"))
+        if secure:
+            port = server.add_secure_port("127.0.0.1:0", grpc.local_server_credentials())
+        else:
+            port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        extras: Any = {"timeouts": hb.Timeouts(total=5), "heartbeat": POLICY, "identity": IDENTITY}
+        if secure:
+            channel = hb.secure_channel(f"127.0.0.1:{port}", grpc.local_channel_credentials(), **extras)
+        else:
+            channel = hb.insecure_channel(f"127.0.0.1:{port}", **extras)
+        with channel:
+            acks = Acks()
+            assert channel.heartbeat is not None
+            channel.heartbeat.observers.add(acks)
+            assert channel.unary_unary(path("UnaryUnary"))(b"hello") == b"hello"
+            assert acks.first.wait(PATIENCE)
+            peer = channel.heartbeat.snapshot().peer
+            assert peer is not None
+            assert (peer.service, peer.zone) == ("answerer", "zone-b")
+        assert channel.heartbeat.snapshot().state == "closed"
+        server.stop(None).wait(PATIENCE)
+        board.close()
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["insecure", "secure"])
+async def test_an_aio_channel_with_everything(secure: bool) -> None:
+    server = grpc.aio.server(interceptors=hb.aio.server_interceptors(), options=OPTIONS)
+    server.add_generic_rpc_handlers((handlers({"UnaryUnary": aio_echo}),))
+    board = hb.aio.add_to_server(server, identity=hb.Identity(service="answerer", zone="zone-b"))
+    if secure:
+        port = server.add_secure_port("127.0.0.1:0", grpc.local_server_credentials())
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    extras: Any = {"timeouts": hb.Timeouts(total=5), "heartbeat": POLICY, "identity": IDENTITY}
+    if secure:
+        channel = hb.aio.secure_channel(f"127.0.0.1:{port}", grpc.local_channel_credentials(), **extras)
+    else:
+        channel = hb.aio.insecure_channel(f"127.0.0.1:{port}", **extras)
+    async with channel:
+        acks = Acks()
+        assert channel.heartbeat is not None
+        channel.heartbeat.observers.add(acks)
+        assert await channel.unary_unary(path("UnaryUnary"))(b"hello") == b"hello"
+        assert await asyncio.to_thread(acks.first.wait, PATIENCE)
+        peer = channel.heartbeat.snapshot().peer
+        assert peer is not None
+        assert (peer.service, peer.zone) == ("answerer", "zone-b")
+    assert channel.heartbeat.snapshot().state == "closed"
+    await server.stop(None)
+    board.close()
+
+
+def test_an_aio_heartbeat_waits_for_a_loop_and_then_starts() -> None:
+    async def main() -> str:
+        channel.unary_unary(path("UnaryUnary"))
+        assert channel.heartbeat is not None
+        opening = asyncio.Event()
+        channel.heartbeat.observers.add(lambda event: opening.set())
+        await asyncio.wait_for(opening.wait(), PATIENCE)
+        state = channel.heartbeat.snapshot().state
+        await channel.close()
+        return state
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        channel = hb.aio.insecure_channel("127.0.0.1:1", heartbeat=POLICY)
+        assert loop.run_until_complete(main()) in ("connecting", "down")
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
