@@ -5,16 +5,15 @@ Names follow ``grpc``: ``insecure_channel``, ``secure_channel`` and ``server_int
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from grpc_heartbeat import aio, deadline, errors, events
+from grpc_heartbeat import aio, deadline, errors
+from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.sync import Channel
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
-from grpc_heartbeat.health import HealthBoard
-from grpc_heartbeat.heartbeat.server import add_to_server
 from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
 from grpc_heartbeat.interceptors.server import DeadlineServerInterceptor
 from grpc_heartbeat.options import client_options, server_options
@@ -38,6 +37,20 @@ __all__ = [
     "server_options",
     "wrap_channel",
 ]
+
+if TYPE_CHECKING:
+    from grpc_heartbeat import events
+    from grpc_heartbeat.health import HealthBoard
+    from grpc_heartbeat.heartbeat.server import add_to_server
+else:
+    __getattr__ = loader(
+        __name__,
+        {
+            "HealthBoard": "grpc_heartbeat.health",
+            "add_to_server": "grpc_heartbeat.heartbeat.server",
+            "events": "grpc_heartbeat.events",
+        },
+    )
 
 __version__ = "0.1.0"
 

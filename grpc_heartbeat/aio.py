@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 
+from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.aio import Channel
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
-from grpc_heartbeat.heartbeat.server_aio import add_to_server
 from grpc_heartbeat.interceptors.client_aio import (
     StreamStreamDeadline,
     StreamUnaryDeadline,
@@ -31,6 +32,11 @@ __all__ = [
     "server_options",
     "wrap_channel",
 ]
+
+if TYPE_CHECKING:
+    from grpc_heartbeat.heartbeat.server_aio import add_to_server
+else:
+    __getattr__ = loader(__name__, {"add_to_server": "grpc_heartbeat.heartbeat.server_aio"})
 
 
 def insecure_channel(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -73,6 +75,17 @@ def test_both_faces_take_the_same_arguments(name: str) -> None:
     sync, aio = (set(inspect.signature(getattr(face, name)).parameters) for face in (hb, hb.aio))
     assert aio - sync <= {"interceptors"}
     assert sync <= aio
+
+
+def test_what_is_not_used_is_not_loaded() -> None:
+    look = "import sys, grpc_heartbeat; print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    result = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout.strip() == "[]"
+
+
+def test_an_unknown_name_is_refused_by_name() -> None:
+    with pytest.raises(AttributeError, match="module 'grpc_heartbeat' has no attribute 'insecure_chanel'"):
+        _ = hb.insecure_chanel  # type: ignore[attr-defined]  # the point of the test
 
 
 def echo(request: bytes, context: Any) -> bytes:

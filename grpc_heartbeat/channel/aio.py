@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -33,7 +33,9 @@ from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.scoped_aio import hold, running_loop
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.core.outgoing import Refusal, inheritable, plan, refuse
-from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
+
+if TYPE_CHECKING:
+    from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
 
 
 class _MultiCallable:
@@ -157,6 +159,10 @@ class Channel(grpc.aio.Channel):
 
     def plan_heartbeat(self, policy: HeartbeatPolicy, identity: Identity, name: str) -> None:
         """Hold a heartbeat stream on this channel, from now or from its first use inside a running loop, to its close."""
+        from grpc_heartbeat.heartbeat.client_aio import (
+            AioHeartbeat,
+        )  # with it comes OpenTelemetry: only where it is used
+
         self.heartbeat = AioHeartbeat(self._inner, policy, identity, name=name)
         self._heartbeat_started = False
         self._start_heartbeat()

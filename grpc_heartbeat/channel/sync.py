@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -30,7 +30,9 @@ from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.core.outgoing import inheritable, plan, refuse
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.errors import EndedCall
-from grpc_heartbeat.heartbeat.client import SyncHeartbeat
+
+if TYPE_CHECKING:
+    from grpc_heartbeat.heartbeat.client import SyncHeartbeat
 
 
 class _MultiCallable:
@@ -246,6 +248,8 @@ class Channel(grpc.Channel):
 
     def start_heartbeat(self, policy: HeartbeatPolicy, identity: Identity, name: str) -> None:
         """Hold a heartbeat stream on this channel until it is closed."""
+        from grpc_heartbeat.heartbeat.client import SyncHeartbeat  # loads OpenTelemetry
+
         self.heartbeat = SyncHeartbeat(self._inner, policy, identity, name=name)
         self.heartbeat.start()
 
