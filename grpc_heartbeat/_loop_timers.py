@@ -7,6 +7,7 @@ loop's thread only.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import weakref
 
 from grpc_heartbeat import _faults
@@ -42,7 +43,8 @@ class LoopTimers:
             self._handle = None
         loop, wakeup = self._loop(), self._queue.next_wakeup()
         if loop is not None and wakeup is not None:
-            self._handle = loop.call_at(wakeup, self._run)
+            # The first to arm lends its context to all who follow, so there is none.
+            self._handle = loop.call_at(wakeup, self._run, context=contextvars.Context())
 
     def _run(self) -> None:
         loop = self._loop()

@@ -9,11 +9,12 @@ from grpc_heartbeat.config import Identity
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.frames import Ack, GoodbyeReason
 
-FailureCause: TypeAlias = Literal["silent", "lost", "refused", "unsupported"]
+FailureCause: TypeAlias = Literal["silent", "lost", "refused", "unsupported", "unclear"]
 """Why a stream ended.
 
 ``silent``: the peer did not answer in time. ``lost``: the stream ended with an error, or without a goodbye. ``refused``: the
 peer answered that it does not want this stream now. ``unsupported``: the peer does not know heartbeats, which is no illness.
+``unclear``: the stream ended and this side cannot see with what status; the next attempt tells.
 """
 
 

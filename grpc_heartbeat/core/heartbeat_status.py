@@ -110,8 +110,12 @@ class HeartbeatStatus:
     def _after(self, event: StreamFailed) -> HeartbeatState:
         if event.cause in ("unsupported", "refused"):
             return "unsupported"
-        if event.cause == "lost" and event.opened and self.snapshot.state in ("up", "connecting"):
-            return "connecting"
+        state = self.snapshot.state
+        if event.cause == "unclear" or (event.cause == "lost" and event.opened):
+            if state in ("up", "connecting"):
+                return "connecting"
+            if event.cause == "unclear":
+                return state
         return "down"
 
     def _enter(self, event: Event, state: HeartbeatState, **changes: object) -> None:

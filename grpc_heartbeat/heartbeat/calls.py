@@ -23,8 +23,14 @@ _REFUSALS = frozenset(
 )
 
 
-def failure_cause(code: grpc.StatusCode | None) -> FailureCause:
+_OVERWRITTEN = (grpc.StatusCode.INTERNAL, "Internal error from Core")
+"""What grpc.aio makes of any status that arrives while a write is under way: the peer's own is lost."""
+
+
+def failure_cause(code: grpc.StatusCode | None, details: str | None) -> FailureCause:
     """Return what the status that ended a stream says about the peer."""
+    if (code, details) == _OVERWRITTEN:
+        return "unclear"
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return "unsupported"
     return "refused" if code in _REFUSALS else "lost"

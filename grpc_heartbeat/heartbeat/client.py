@@ -169,7 +169,7 @@ class _Stream:
             self._end("the peer ended the stream")
         except grpc.RpcError as error:
             code, details = _status(error)
-            self._end(calls.describe(code, details), calls.failure_cause(code))
+            self._end(calls.describe(code, details), calls.failure_cause(code, details))
         finally:
             self._end("the stream was left")  # tells nothing new if it is over, as it should be
             self._grace.cancel()

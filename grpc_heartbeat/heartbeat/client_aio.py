@@ -192,12 +192,13 @@ class _Stream:
                 self._receive(data)
             self._end("the peer ended the stream")
         except grpc.aio.AioRpcError as error:
-            self._end(calls.describe(error.code(), error.details()), calls.failure_cause(error.code()))
+            code, details = error.code(), error.details()
+            self._end(calls.describe(code, details), calls.failure_cause(code, details))
         except asyncio.CancelledError:
             # Raised for a cancelled call, by us or by closing the channel, and for a cancelled task alike.
             if not self._call.done() or _cancel_requested():
                 raise
-            self._end("the call was cancelled")
+            self._end("the call was cancelled", "unclear")
 
     def _receive(self, data: bytes) -> None:
         for reply in self._session.receive(codec.decode(data), self._owner.now()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -146,6 +147,39 @@ def test_a_fired_timer_can_be_armed_again() -> None:
         assert queue.wake(start + 1.0) == [timer]
         assert not timer.armed
         assert queue.wake(start + 1.0) == []
+
+
+STORED: Any = Timer.__dict__["when"]
+
+
+class Rearmed(Alarm):
+    """Another thread arms it again, for an instant that is past already, between two steps of the driver."""
+
+    races = 0
+
+    @property
+    def when(self) -> float | None:  # type: ignore[override]
+        if self.races and self._entry is None:
+            self.races -= 1
+            self.arm(1.0)
+        found: float | None = STORED.__get__(self)
+        return found
+
+    @when.setter
+    def when(self, when: float | None) -> None:
+        STORED.__set__(self, when)
+
+
+def test_an_arming_between_two_steps_of_the_driver_fires_once() -> None:
+    queue = TimerQueue(ignore)
+    racing = Rearmed(queue._inbox, ignore)
+    racing.arm(2.0)
+    racing.races = 1
+    assert queue.wake(5.0) == [racing]
+    queue.next_wakeup()
+    assert queue.wake(6.0) == []
+    racing.arm(7.0)
+    assert queue.wake(7.0) == [racing]
 
 
 def test_an_alarm_can_be_moved_both_ways() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
-from grpc_heartbeat.core.heartbeat_events import BeatAcked, BeatMissed
+from grpc_heartbeat.core import tracecontext
+from grpc_heartbeat.core.heartbeat_events import BeatAbandoned, BeatAcked, BeatMissed, StreamOpening
 from grpc_heartbeat.heartbeat import codec
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
-from grpc_heartbeat.telemetry.beats import BEAT_SPAN, OPEN_SPAN
+from grpc_heartbeat.telemetry.beats import BEAT_SPAN, OPEN_SPAN, BeatTracing
 from tests.heartbeat.ends import CLIENT, IMPATIENT, QUICK, SERVER, Client, Server, Spans
 from tests.heartbeat.relay import Relay
 from tests.peers import wait_until
@@ -146,6 +148,34 @@ def test_a_failed_opening_is_an_error_span(beat: Beat, spans: Spans) -> None:
     assert (opening.name, opening.status.status_code) == (OPEN_SPAN, StatusCode.ERROR)
     assert opening.attributes["error.type"] == "lost"
     assert spans.started == len(spans.ended)
+
+
+def test_closing_before_the_peer_has_answered_ends_the_opening(beat: Beat, spans: Spans) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # accepts in the kernel, never answers
+        client = beat(f"127.0.0.1:{mute.getsockname()[1]}", tracer_provider=spans.provider)
+        client.wait_for(StreamOpening)
+        client.close()
+    assert spans.started == len(spans.ended) == 1
+
+
+@pytest.mark.parametrize("end", ["abandoned", "dropped"])
+def test_a_beat_that_is_cut_off_ends_once_without_error(end: str, spans: Spans) -> None:
+    outer = spans.provider.get_tracer("test").start_span("business")
+    stream = BeatTracing(CLIENT, "readiness", spans.provider).stream()
+    with trace.use_span(outer):
+        context = tracecontext.decode(stream.start(7))
+    for _ in range(2):
+        if end == "abandoned":
+            stream.observe(BeatAbandoned(1.0, 7, "gone"))
+        else:
+            stream.drop(7)
+    (span,) = spans.ended
+    assert context is not None
+    assert (context.trace_id, context.span_id) == (span.context.trace_id, span.context.span_id)
+    assert span.parent is None
+    assert span.status.is_unset
+    assert span.attributes["heartbeat.outcome"] == "abandoned"
+    assert span.attributes["heartbeat.type"] == "readiness"
 
 
 @pytest.mark.internal_faults
