@@ -38,15 +38,17 @@ def add_parser(subparsers: SubParsers) -> None:
         type=_freeze_seconds,
         default=3.0,
         metavar="SECONDS",
-        help="how long a service stays frozen, at least %d; default: %%(default)s" % SHORTEST_FREEZE,
+        help=f"how long a service stays frozen, at least {SHORTEST_FREEZE:g}; default: %(default)g",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo and return the exit status."""
     if not hasattr(signal, "SIGSTOP"):
-        print("grpc-heartbeat demo: it freezes a process with SIGSTOP, which needs Linux, macOS or another POSIX system",
-              file=sys.stderr)
+        print(
+            "grpc-heartbeat demo: it freezes a process with SIGSTOP, which needs Linux, macOS or another POSIX system",
+            file=sys.stderr,
+        )
         return 2
     require("opentelemetry.exporter.otlp.proto.grpc", extra="otlp")
     from grpc_heartbeat.demo.children import ChildError

@@ -112,7 +112,7 @@ def _watch_frozen(orders: Child, screen: Screen, frozen: float, seconds: float) 
     while (passed := monotonic() - frozen) < seconds:
         states = orders.reports("state")
         misses = len(orders.reports("missed", since=frozen))
-        screen.now(f"stock is frozen for {passed:.1f} s; orders → stock: {states[-1]['state']}, beats missed: {misses}")
+        screen.now(f"stock frozen for {passed:.1f} s: orders → stock {states[-1]['state']}, {misses} beats missed")
         sleep(REFRESH)
 
 

@@ -45,7 +45,12 @@ class Child:
         self._ended = False
         self._stderr = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed by kill()
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, env=dict(environment), bufsize=0
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=dict(environment),
+            bufsize=0,
         )
         self._reader = threading.Thread(target=self._read, name=f"reports of {name}", daemon=True)
         self._reader.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from grpc_heartbeat.demo.topology import CHAIN, ORDERS, PLACE, STOCK
@@ -47,7 +48,7 @@ class Flow:
         """Yield what was expected."""
         yield Check(f"{self.answered} of {self.sent} requests were answered", self.answered == self.sent)
         left = [self.budget, *(remaining for _, remaining in self.hops)]
-        shrinks = len(left) == len(CHAIN) and all(_less(after, before) for before, after in zip(left, left[1:], strict=False))
+        shrinks = len(left) == len(CHAIN) and all(_less(after, before) for before, after in pairwise(left))
         yield Check("each hop had less time left than the one before", shrinks)
         beating = all(link.acked > 0 and link.rtt_avg is not None for link in self.links)
         yield Check("every link's beats were answered", beating and len(self.links) == len(CHAIN) - 1)
@@ -114,7 +115,7 @@ class Freeze:
         yield Check("the client got DEADLINE_EXCEEDED at its deadline", self._in_time(self._ending("client")))
         orders = self._ending(ORDERS.service)
         source = orders.limit["source"] if orders is not None and orders.limit else ""
-        text = f"orders was stopped by the deadline that it inherited, not by one of its own ({source or 'none'})"
+        text = f"orders was stopped by the deadline of its own caller ({source or 'none'})"
         yield Check(text, source == f"inherited:{PLACE}" and self._in_time(orders))
         names = [change.state for change in self.states]
         noticed = "late" in names and "down" in names and names.index("late") < names.index("down")
@@ -160,10 +161,17 @@ class Traces:
         yield Check(f"all {self.ended} spans were delivered over OTLP", self.ended == self.delivered > 0)
         if self.endpoint:
             return
-        yield Check("every delivered span was received, none is an orphan", self.received == self.delivered and not self.orphans)
+        yield Check(
+            "every delivered span was received, none is an orphan", self.received == self.delivered and not self.orphans
+        )
         echoed = [trace for trace in self.beats if answered(trace)]
-        yield Check("every answered beat is a client's and a server's span of one trace", bool(echoed) and all(map(complete, echoed)))
-        yield Check("a missed beat is marked as an error", any(missed(trace) and trace.root.failed for trace in self.beats))
+        yield Check(
+            "every answered beat is a client's and a server's span of one trace",
+            bool(echoed) and all(map(complete, echoed)),
+        )
+        yield Check(
+            "a missed beat is marked as an error", any(missed(trace) and trace.root.failed for trace in self.beats)
+        )
         labels = "service.name, heartbeat.type and upstream.zone are on every span of a beat"
         yield Check(labels, bool(self.beats) and not unlabelled(self.spans))
 

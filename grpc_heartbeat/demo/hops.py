@@ -26,6 +26,7 @@ class Hop(Protocol):
 
     def start(self, target: str) -> int:
         """Open the channel to ``target`` (``""``: there is none) and start to serve; return the port."""
+        ...
 
     def leave(self) -> None:
         """Close the channel."""

@@ -37,7 +37,8 @@ def main(service: str) -> None:
     say("ready")
     for line in sys.stdin:
         request = json.loads(line)
-        say("done", number=request["number"], **commands[request["command"]](**request["arguments"]))
+        answer = commands[request["command"]](**request["arguments"])
+        say("done", number=request["number"], **(answer or {}))
     os._exit(0)
 
 
@@ -47,23 +48,17 @@ def _hop(place: Place) -> Hop:
     return AioHop(place) if place.stack == "asyncio" else SyncHop(place)
 
 
-def _commands(hop: Hop, tracing: Tracing) -> dict[str, Callable[..., dict[str, Any]]]:
-    commands: dict[str, Callable[..., dict[str, Any]]] = {
+def _commands(hop: Hop, tracing: Tracing) -> dict[str, Callable[..., dict[str, Any] | None]]:
+    commands: dict[str, Callable[..., dict[str, Any] | None]] = {
         "start": lambda target: {"port": hop.start(target)},
         "beats": lambda: figures(hop.heartbeat),
-        "leave": lambda: _nothing(hop.leave()),
-        "stop": lambda: _nothing(hop.stop()),
+        "leave": hop.leave,
+        "stop": hop.stop,
         "flush": tracing.flush,
     }
     if isinstance(hop, ClientHop):
-        commands["send"] = lambda order, timeout: _nothing(hop.send(order, timeout))
-        commands["begin"] = lambda order: _nothing(hop.begin(order))
-        commands["cancel"] = lambda order_id: _nothing(hop.cancel(order_id))
+        commands |= {"send": hop.send, "begin": hop.begin, "cancel": hop.cancel}
     return commands
-
-
-def _nothing(_: None) -> dict[str, Any]:
-    return {}
 
 
 def _die_with_parent() -> None:

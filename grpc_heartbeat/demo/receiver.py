@@ -40,7 +40,7 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
     def Export(  # noqa: N802 - as the .proto names it
         self,
         request: trace_service_pb2.ExportTraceServiceRequest,
-        context: Any,  # noqa: ARG002 - gRPC's signature
+        context: Any,
     ) -> trace_service_pb2.ExportTraceServiceResponse:
         """Take a batch. A batch that is sent again, because its answer got lost, counts once."""
         with self._lock:

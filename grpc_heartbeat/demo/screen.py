@@ -14,6 +14,9 @@ Part: TypeAlias = "str | tuple[str, str]"
 """A piece of a line: text, or text and a style (``good``, ``bad``, ``dim``, ``head``, ``name``)."""
 
 
+_STYLES = {"good": "green", "bad": "bold red", "dim": "dim", "head": "bold", "name": "cyan"}
+
+
 class Screen(Protocol):
     """Where the demo shows itself."""
 
@@ -56,8 +59,6 @@ class PlainScreen:
 class RichScreen:
     """Colours, and a progress bar over the acts with what is going on beside it."""
 
-    _STYLES = {"good": "green", "bad": "bold red", "dim": "dim", "head": "bold", "name": "cyan"}
-
     def __init__(self, progress: Any, text: Any, acts: int) -> None:
         self._progress = progress
         self._text = text
@@ -65,7 +66,7 @@ class RichScreen:
         self._begun = False
 
     def line(self, *parts: Part) -> None:
-        pieces = [part if isinstance(part, str) else (part[0], self._STYLES[part[1]]) for part in parts]
+        pieces = [part if isinstance(part, str) else (part[0], _STYLES[part[1]]) for part in parts]
         self._progress.console.print(self._text.assemble(*pieces), soft_wrap=True)
 
     def act(self, title: str) -> None:

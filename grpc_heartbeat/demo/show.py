@@ -32,7 +32,7 @@ def checks(screen: Screen, found: Sequence[Check]) -> None:
 
 def flow(screen: Screen, facts: Flow) -> None:
     """Show the budget at each hop and the beats on each link."""
-    client = [("client", CLIENT.zone, "sync", f"{facts.budget:.3f} s", "its channel's policy")]
+    client = [("client", CLIENT.zone, "sync", f"{facts.budget:.4f} s", "its channel's policy")]
     rows = client + [
         (name, PLACES[name].zone, PLACES[name].stack, _seconds(left), "inherited") for name, left in facts.hops
     ]
@@ -42,7 +42,13 @@ def flow(screen: Screen, facts: Flow) -> None:
         screen,
         ("beats on", "answered", "missed", "RTT min", "RTT avg"),
         [
-            (f"{link.source} → {link.target}", str(link.acked), str(link.missed), _millis(link.rtt_min), _millis(link.rtt_avg))
+            (
+                f"{link.source} → {link.target}",
+                str(link.acked),
+                str(link.missed),
+                _millis(link.rtt_min),
+                _millis(link.rtt_avg),
+            )
             for link in facts.links
         ],
     )
@@ -97,13 +103,20 @@ def traces(screen: Screen, facts: Traces) -> None:
 
 def _elsewhere(screen: Screen, facts: Traces) -> None:
     screen.line(_INDENT, f"{facts.delivered} spans were sent to ", (facts.endpoint, "name"))
+    if facts.delivered < facts.ended:
+        screen.line(_INDENT, "That is not all of them: is a collector listening there?")
+        return
     screen.line(_INDENT, "In Jaeger's page (usually port 16686 of the same host) choose a service:")
-    screen.line(_INDENT, ", ".join(PLACES), " for requests; operation ", ("…Keepalive beat", "name"), " for heartbeats.")
+    screen.line(
+        _INDENT, ", ".join(PLACES), " for requests; operation ", ("…Keepalive beat", "name"), " for heartbeats."
+    )
 
 
 def _chosen(traces: Sequence[Trace]) -> Iterator[tuple[str, Trace]]:
     """Choose what to show: the first of each sort."""
-    requests = [trace for trace in traces if trace.root.service == CLIENT.service and trace.root.name.startswith("/shop.")]
+    requests = [
+        trace for trace in traces if trace.root.service == CLIENT.service and trace.root.name.startswith("/shop.")
+    ]
     beats = [trace for trace in traces if trace.beat]
     yield from _first("a request", [trace for trace in requests if not trace.root.failed])
     hung = [trace for trace in requests if STOCK.service not in {span.service for span in trace.spans()}]
@@ -120,15 +133,21 @@ def _first(title: str, traces: Sequence[Trace]) -> Iterator[tuple[str, Trace]]:
         yield title, traces[0]
 
 
-def _tree(screen: Screen, branch: Branch, guides: str = "", child: bool = False, last: bool = True) -> None:
-    own = ("└─ " if last else "├─ ") if child else ""
-    screen.line(_INDENT, (guides + own, "dim"), *_label(branch.span, len(guides + own)))
-    below = guides + (("   " if last else "│  ") if child else "")
+def _tree(screen: Screen, branch: Branch, above: SpanRecord | None = None, guides: str = "", last: bool = True) -> None:
+    own = ("└─ " if last else "├─ ") if above else ""
+    screen.line(_INDENT, (guides + own, "dim"), *_label(branch.span), (_later(branch.span, above), "dim"))
+    below = guides + (("   " if last else "│  ") if above else "")
     for number, twig in enumerate(branch.children, 1):
-        _tree(screen, twig, below, True, number == len(branch.children))
+        _tree(screen, twig, branch.span, below, number == len(branch.children))
 
 
-def _label(span: SpanRecord, indent: int) -> Iterator[Part]:
+def _later(span: SpanRecord, above: SpanRecord | None) -> str:
+    """Say so when a span began after the one that caused it was over."""
+    late = above is not None and span.start > above.end
+    return f"  began {(span.start - above.start) / 1e9:.1f} s later" if above is not None and late else ""
+
+
+def _label(span: SpanRecord) -> Iterator[Part]:
     what = span.name.rpartition(".")[2].removeprefix("Heartbeat/Keepalive ")
     sequence = span.attributes.get("heartbeat.sequence")
     yield f"{what} {sequence}" if sequence else what
@@ -154,7 +173,7 @@ def _how(end: Ending) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return "—" if value is None else f"{value:.3f} s"
+    return "—" if value is None else f"{value:.4f} s"
 
 
 def _millis(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 
@@ -37,5 +38,5 @@ ORDERS = Place("orders", "eu-west-1b", "sync", PLACE, RESERVE)
 STOCK = Place("stock", "eu-west-1c", "asyncio", RESERVE)
 
 CHAIN = (CLIENT, GATEWAY, ORDERS, STOCK)
-LINKS = tuple(zip(CHAIN, CHAIN[1:], strict=False))
+LINKS = tuple(pairwise(CHAIN))
 PLACES = {place.service: place for place in CHAIN}

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation import grpc as instrumentation
+from opentelemetry.instrumentation import grpc as instrumentation_module
 from opentelemetry.instrumentation.grpc import filters, grpcext
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
@@ -23,6 +23,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import Span, Status, StatusCode
 
 from grpc_heartbeat.config import Identity
+
+instrumentation: Any = instrumentation_module  # its functions have no types
 
 EXPORT_DELAY_MILLIS = 200
 FLUSH_MILLIS = 5_000
@@ -96,14 +98,15 @@ def aio_server_interceptor() -> Any:
 
 def traced_channel(target: str) -> grpc.Channel:
     """Return an ordinary sync channel with the official instrumentation."""
+    intercept: Any = grpcext.intercept_channel
     interceptor = instrumentation.client_interceptor(filter_=SHOP_ONLY)
-    channel: grpc.Channel = grpcext.intercept_channel(grpc.insecure_channel(target), interceptor)
+    channel: grpc.Channel = intercept(grpc.insecure_channel(target), interceptor)
     return channel
 
 
-def aio_client_interceptors() -> list[grpc.aio.ClientInterceptor]:
+def aio_client_interceptors(tracer_provider: trace.TracerProvider | None = None) -> list[grpc.aio.ClientInterceptor]:
     """Return the official interceptors of the asyncio stack, with what they lack."""
-    official = instrumentation.aio_client_interceptors(filter_=SHOP_ONLY, request_hook=_remember)
+    official = instrumentation.aio_client_interceptors(tracer_provider, SHOP_ONLY, request_hook=_remember)
     return [EndCancelledSpans(), *official]
 
 

@@ -39,11 +39,16 @@ def visit(service: str, request: bytes) -> Iterator[Visit]:
 
 def failure(error: BaseException) -> dict[str, Any]:
     """Return how a call ended: its code and details, and the facts of the limit that ended it, if one did."""
-    code, details = getattr(error, "code", None), getattr(error, "details", None)
+    details: Any = getattr(error, "details", None)
     facts = errors.timeout_of(error)
     return {
-        "how": code().name if callable(code) else type(error).__name__,
+        "how": _status(error) or type(error).__name__,
         "details": details() if callable(details) else str(error),
         "reason": deadline.reason(),
         "limit": facts and {name: getattr(facts, name) for name in ("layer", "source", "limit", "elapsed")},
     }
+
+
+def _status(error: BaseException) -> str:
+    code: Any = getattr(error, "code", None)
+    return code().name if code is not None else ""
