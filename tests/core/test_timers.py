@@ -158,7 +158,7 @@ class Rearmed(Alarm):
     races = 0
 
     @property
-    def when(self) -> float | None:  # type: ignore[override]
+    def when(self) -> float | None:
         if self.races and self._entry is None:
             self.races -= 1
             self.arm(1.0)
