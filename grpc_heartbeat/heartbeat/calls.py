@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import grpc
 
+from grpc_heartbeat import _faults
+from grpc_heartbeat.core.events import Observer
 from grpc_heartbeat.core.heartbeat_events import FailureCause
 
 SERVICE = "grpc_heartbeat.v1.Heartbeat"
@@ -40,3 +42,12 @@ def describe(code: grpc.StatusCode | None, details: str | None) -> str:
     """Return a status as one line."""
     name = "no status" if code is None else code.name
     return f"{name}: {details}" if details else name
+
+
+class ChannelClosedError(Exception):
+    """The channel was closed under a heartbeat."""
+
+
+def observer_failed(_observer: Observer, error: Exception) -> None:
+    """Record the failure of an observer, which is removed."""
+    _faults.record("heartbeat.observer", error)

@@ -7,25 +7,21 @@ observers is called while it is held.
 
 from __future__ import annotations
 
-import contextvars
 import random
 import threading
-from collections.abc import Iterable
 from typing import Any
 
 import grpc
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._timers import clock, timers
+from grpc_heartbeat._timers import clock
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
-from grpc_heartbeat.core.events import Event, Observer, Observers
-from grpc_heartbeat.core.heartbeat import ClientSession
+from grpc_heartbeat.core.events import Event, Observers
 from grpc_heartbeat.core.heartbeat_client import HeartbeatClient
-from grpc_heartbeat.core.heartbeat_events import FailureCause
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
-from grpc_heartbeat.heartbeat import calls, codec
+from grpc_heartbeat.heartbeat import calls
 from grpc_heartbeat.heartbeat.delivery import OrderedDelivery
-from grpc_heartbeat.heartbeat.outbox import Outbox
+from grpc_heartbeat.heartbeat.stream import SyncStream
 from grpc_heartbeat.telemetry.beats import BeatTracing, ClientBeats
 
 _JOIN_LIMIT = 5.0
@@ -57,13 +53,13 @@ class SyncHeartbeat:
         self.policy = policy or HeartbeatPolicy()
         self.identity = identity or Identity()
         self.name = name
-        self.observers = Observers(_observer_failed)
+        self.observers = Observers(calls.observer_failed)
         self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
         self._client = HeartbeatClient(self.policy, self.identity, clock(), random.random)
         self._tracing = BeatTracing(self.identity, self.policy.type, tracer_provider)
         self._delivery: OrderedDelivery[ClientBeats | None] = OrderedDelivery(self._tell)
         self._lock = threading.Lock()
-        self._stream: _Stream | None = None
+        self._stream: SyncStream | None = None
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -106,7 +102,7 @@ class SyncHeartbeat:
         while not self._closing.is_set():
             try:
                 self._one_stream()
-            except _ChannelClosedError as error:
+            except calls.ChannelClosedError as error:
                 return str(error)
             pause = self._client.pause()
             if pause is None:
@@ -115,12 +111,16 @@ class SyncHeartbeat:
         return "closed"
 
     def _one_stream(self) -> None:
-        session, event = self._client.opening(clock())
-        stream = _Stream(self, session, self._tracing.stream())
+        session, opening = self._client.opening(clock())
+        beats = self._tracing.stream()
+        stream = SyncStream(session, beats, lock=self._lock, record=self._record, deliver=self._delivery.deliver)
         with self._lock:
             self._stream = stream
+            self._record([opening], beats)
+        if self._closing.is_set():
+            stream.say_goodbye()
         try:
-            stream.run(self._open_stream, event)
+            stream.run(self._open_stream)
         finally:
             with self._lock:
                 self._stream = None
@@ -132,134 +132,12 @@ class SyncHeartbeat:
             self._delivery.queue([event], None)
             self._delivery.deliver()
 
+    def _record(self, events: list[Event], beats: ClientBeats) -> None:
+        self._client.publish(events)
+        self._delivery.queue(events, beats)
+
     def _tell(self, event: Event, beats: ClientBeats | None) -> None:
         if beats is not None:
             beats.observe(event)
         if self.observers:
             self.observers.emit(event)
-
-
-class _ChannelClosedError(Exception):
-    """The channel was closed under us."""
-
-
-class _Stream:
-    """One stream: its session, its alarm and the limit on its ending. The owner's lock guards the session."""
-
-    def __init__(self, owner: SyncHeartbeat, session: ClientSession, beats: ClientBeats) -> None:
-        self._owner = owner
-        self._session = session
-        self._beats = beats
-        self._outbox = Outbox(self._written)
-        self._alarm = timers().alarm(self._wake)
-        self._grace = timers().timeout(calls.GOODBYE_GRACE, self.cancel)
-        self._call: Any = None
-        self._cancelled = self._ending = False
-
-    def run(self, open_stream: Any, opening: Event) -> None:
-        """Open the stream and read it until it ends."""
-        self._outbox.put(codec.encode(self._session.hello()))
-        self._after([opening])
-        if self._owner._closing.is_set():
-            self.say_goodbye()
-        try:
-            self._open(open_stream)
-            for data in self._call:
-                self._receive(data)
-            self._end("the peer ended the stream")
-        except grpc.RpcError as error:
-            code, details = _status(error)
-            self._end(calls.describe(code, details), calls.failure_cause(code, details))
-        finally:
-            self._end("the stream was left")  # tells nothing new if it is over, as it should be
-            self._grace.cancel()
-
-    def say_goodbye(self) -> None:
-        """End the stream from our side, politely."""
-        with self._owner._lock:
-            goodbye = None if self._session.over else self._session.close(clock())
-        if goodbye is not None:
-            self._outbox.put(codec.encode(goodbye))
-            self._after()
-
-    def cancel(self) -> None:
-        """End the stream now."""
-        self._cancelled = True
-        call = self._call
-        if call is not None:
-            call.cancel()
-
-    def _open(self, open_stream: Any) -> None:
-        try:
-            # An empty context: no deadline, cancel scope or span of whoever happens to run this.
-            self._call = contextvars.Context().run(open_stream, self._outbox, timeout=None, wait_for_ready=False)
-        except ValueError as error:
-            self._end("the channel is closed")
-            raise _ChannelClosedError(f"the channel is closed ({error})") from error
-        if self._cancelled:
-            self._call.cancel()
-
-    def _receive(self, data: bytes) -> None:
-        with self._owner._lock:
-            replies = self._session.receive(codec.decode(data), clock())
-        for reply in replies:
-            self._outbox.put(codec.encode(reply))
-        self._after()
-
-    def _written(self, sequence: int) -> None:
-        with self._owner._lock:
-            self._session.written(sequence, clock())
-
-    def _wake(self) -> None:
-        now = max(clock(), self._alarm.when or 0.0)
-        with self._owner._lock:
-            if self._session.over:
-                return
-            self._session.wake(now)
-            due, failed = self._session.beat_due(now), self._session.over
-        if due is not None:
-            self._send_beat(due, now)
-        self._after()
-        if failed:
-            self.cancel()
-
-    def _send_beat(self, sequence: int, now: float) -> None:
-        trace_context = self._beats.start(sequence)
-        with self._owner._lock:
-            beat = self._session.send_beat(now, trace_context)
-        if beat is None:
-            self._beats.drop(sequence)
-            return
-        self._outbox.put(codec.encode(beat), beat.sequence)
-
-    def _end(self, why: str, cause: FailureCause = "lost") -> None:
-        with self._owner._lock:
-            self._session.stream_closed(clock(), why, cause)
-        self._after()
-
-    def _after(self, events: Iterable[Event] = ()) -> None:
-        """Do what every change of the session asks for: set the alarm or end the sending, and tell of it."""
-        owner = self._owner
-        with owner._lock:
-            events = [*events, *self._session.take_events()]
-            wakeup = self._session.next_wakeup()
-            if wakeup is not None:
-                self._alarm.arm(wakeup)
-            owner._client.publish(events)
-            owner._delivery.queue(events, self._beats)
-        if wakeup is None and not self._ending:
-            self._ending = True
-            self._alarm.cancel()
-            self._outbox.close()
-            self._grace.arm(clock())
-        owner._delivery.deliver()
-
-
-def _status(error: grpc.RpcError) -> tuple[grpc.StatusCode | None, str | None]:
-    if isinstance(error, grpc.Call):
-        return error.code(), error.details()
-    return None, str(error)
-
-
-def _observer_failed(_observer: Observer, error: Exception) -> None:
-    _faults.record("heartbeat.observer", error)
