@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,10 @@ class NoScreen:
 
 class PlainScreen:
     """Prints plain lines; what is going on is left out, except the beginning of each act."""
+
+    def __init__(self) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal or file that knows no arrows gets question marks
 
     def line(self, *parts: Part) -> None:
         print("".join(part if isinstance(part, str) else part[0] for part in parts).rstrip(), flush=True)
