@@ -20,6 +20,8 @@ from grpc_heartbeat.heartbeat import calls, codec
 from grpc_heartbeat.heartbeat.outbox_aio import AioOutbox
 from grpc_heartbeat.telemetry.beats import ClientBeats
 
+_TASKS_COUNT_CANCELS = hasattr(asyncio.Task, "cancelling")
+
 
 class AioStream:
     """A session with its call, its alarm and the limit on its ending; lives on the loop that made it.
@@ -78,16 +80,13 @@ class AioStream:
 
     async def _read(self) -> None:
         try:
-            while (data := await self._call.read()) is not grpc.aio.EOF:
+            while (data := await _read(self._call)) is not grpc.aio.EOF:
                 self._receive(data)
             self._end("the peer ended the stream")
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details()
             self._end(calls.describe(code, details), calls.failure_cause(code, details))
-        except asyncio.CancelledError:
-            # Raised for a cancelled call, by us or by closing the channel, and for a cancelled task alike.
-            if not self._call.done() or _cancel_requested():
-                raise
+        except _CallCancelledError:
             self._end("the call was cancelled", "unclear")
 
     def _receive(self, data: bytes) -> None:
@@ -132,8 +131,29 @@ class AioStream:
         self._publish(self._session.take_events(), self._beats)
 
 
-def _cancel_requested() -> bool:
-    """Tell whether the current task was asked to end; before Python 3.11 nobody knows."""
-    task: Any = asyncio.current_task()
-    cancelling = getattr(task, "cancelling", None)
-    return cancelling is not None and cancelling() > 0
+class _CallCancelledError(Exception):
+    """The call was cancelled, by us or by the closing of its channel."""
+
+
+async def _read(call: Any) -> Any:
+    """Read a message. A cancelled call and a cancelled task both raise ``CancelledError`` in grpc.aio; tell them apart.
+
+    Python 3.11 counts the requests to cancel a task. Before that the reading gets a task of its own, which is dearer.
+    """
+    if _TASKS_COUNT_CANCELS:
+        try:
+            return await call.read()
+        except asyncio.CancelledError:
+            task: Any = asyncio.current_task()
+            if not call.done() or task.cancelling():
+                raise
+            raise _CallCancelledError from None
+    reading = asyncio.ensure_future(call.read())
+    try:
+        await asyncio.wait((reading,))
+    except asyncio.CancelledError:
+        reading.cancel()
+        raise
+    if reading.cancelled():
+        raise _CallCancelledError
+    return reading.result()

@@ -21,10 +21,10 @@ from grpc_heartbeat._timers import timers
 from grpc_heartbeat.core import heartbeat_server
 from grpc_heartbeat.core.frames import Beat, Hello
 from grpc_heartbeat.core.heartbeat_events import BeatAcked, StreamFailed
-from grpc_heartbeat.heartbeat import calls, codec
+from grpc_heartbeat.heartbeat import calls, codec, stream_aio
 from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
 from tests import leaks
-from tests.heartbeat.ends import CHANNEL_OPTIONS, CLIENT, IMPATIENT, QUICK, AioServer, Client, Server
+from tests.heartbeat.ends import CHANNEL_OPTIONS, CLIENT, IMPATIENT, QUICK, AioClient, AioServer, Client, Server
 from tests.peers import PATIENCE, LoopThread, wait_until
 
 PROGRAM = """
@@ -100,6 +100,15 @@ def test_a_client_that_promised_and_fell_silent_is_let_go(
         silence.set()
 
 
+@pytest.fixture(params=[True, False], ids=["as on 3.11", "as on 3.10"])
+def counted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to tell a cancelled task from a cancelled call."""
+    if request.param and not hasattr(asyncio.Task, "cancelling"):
+        pytest.skip("this Python does not count")
+    monkeypatch.setattr(stream_aio, "_TASKS_COUNT_CANCELS", request.param)
+
+
+@pytest.mark.usefixtures("counted")
 def test_a_loop_that_ends_with_a_running_heartbeat_ends(loop: LoopThread) -> None:
     server = AioServer(loop)
 
@@ -114,6 +123,18 @@ def test_a_loop_that_ends_with_a_running_heartbeat_ends(loop: LoopThread) -> Non
 
     heartbeat = asyncio.run(leave_it_running())
     assert heartbeat.snapshot().state == "closed"
+    server.close()
+
+
+@pytest.mark.usefixtures("counted")
+def test_a_call_that_is_cancelled_from_elsewhere_is_opened_again(loop: LoopThread) -> None:
+    server = AioServer(loop)
+    client = AioClient(loop, server.target)
+    client.wait("up")
+    loop.loop.call_soon_threadsafe(lambda: client.heartbeat._stream._call.cancel())
+    assert client.wait_for(StreamFailed)[0].cause == "unclear"
+    wait_until(lambda: client.snapshot().streams == 2)
+    client.close()
     server.close()
 
 
