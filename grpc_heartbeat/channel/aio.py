@@ -32,7 +32,7 @@ from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.scoped_aio import hold, running_loop
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
-from grpc_heartbeat.core.outgoing import Refusal, inheritable, plan, refuse
+from grpc_heartbeat.core.outgoing import Refusal, plan, refuse
 
 if TYPE_CHECKING:
     from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
@@ -49,7 +49,9 @@ class _MultiCallable:
         self._total = total
 
     def _start(self, request: Any, timeout: Any, metadata: Any, credentials: Any, wait: Any, compression: Any) -> Any:
-        scope = inheritable(current_scope.get())
+        scope = current_scope.get()
+        if scope is not None and scope.finished:
+            scope = None
         limit, budget, allowed = plan(timeout, self._total, scope, monotonic())
         if not allowed:
             return self._ended(refuse(self._method, timeout, self._total, scope, limit))

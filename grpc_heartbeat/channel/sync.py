@@ -27,7 +27,7 @@ from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.scoped import BlockedCall, annotate, hold
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
-from grpc_heartbeat.core.outgoing import inheritable, plan, refuse
+from grpc_heartbeat.core.outgoing import plan, refuse
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.errors import EndedCall
 
@@ -54,7 +54,9 @@ class _MultiCallable:
         compress: Any,
     ) -> Any:
         """Start a call that returns at once with its call object."""
-        scope = inheritable(current_scope.get())
+        scope = current_scope.get()
+        if scope is not None and scope.finished:
+            scope = None
         limit, budget, allowed = plan(timeout, self._total, scope, monotonic())
         if not allowed:
             return EndedCall(refuse(self._method, timeout, self._total, scope, limit))
@@ -84,7 +86,9 @@ class _BlockingMultiCallable(_MultiCallable):
         compress: Any,
     ) -> Any:
         """Run ``start``, which blocks until the response is there."""
-        scope = inheritable(current_scope.get())
+        scope = current_scope.get()
+        if scope is not None and scope.finished:
+            scope = None
         started = monotonic()
         limit, budget, allowed = plan(timeout, self._total, scope, started)
         if not allowed:

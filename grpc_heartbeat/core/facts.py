@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Layer = Literal["total", "scope"]
-"""``total``: the call's whole budget was spent. ``scope``: the inbound RPC on whose behalf it was made had ended."""
+"""``total``: the call's whole budget was spent. ``scope``: the inbound RPC on whose behalf it was made ended first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class TimeoutFacts:
 
     Attributes:
         layer: The layer that ended it.
-        limit: That layer's limit in seconds; ``None`` when the scope was cancelled rather than timed out.
+        limit: The call's limit in seconds; ``None`` when the inbound RPC was cancelled, which is no limit.
         elapsed: Seconds from the start of the call to its end.
         source: Where the limit came from: ``explicit`` (the call's own ``timeout=``), ``policy`` (the channel's
             ``Timeouts``), ``inherited:<method>`` (what was left of an inbound RPC's budget) or ``limit``

@@ -76,7 +76,7 @@ def refuse(method: str, timeout: object, policy: float | None, scope: Scope | No
         expired = scope.reason is Reason.EXPIRED
         what = "deadline has passed" if expired else "client has cancelled it"
         details = f"{method} was not sent: it belongs to the inbound RPC {scope.method}, whose {what}"
-        return Refusal(expired, details, TimeoutFacts("scope", limit, 0.0, scope.source))
+        return Refusal(expired, details, TimeoutFacts("scope", limit if expired else None, 0.0, scope.source))
     source = _source(timeout, policy, scope, limit)
     spent = f"been spent {-limit:.3f} s" if limit else "no time left"
     details = f"{method} was not sent: its total time-out ({source}) had {spent} before the call started"
@@ -92,10 +92,12 @@ def facts(
         status: The status code's name.
         elapsed: Seconds from the call's start to its end. The other arguments are those of ``plan`` and its limit.
     """
+    reason = None if scope is None else scope.reason
     if status == "DEADLINE_EXCEEDED" and limit is not None:
-        return TimeoutFacts("total", limit, elapsed, _source(timeout, policy, scope, limit))
-    if status == "CANCELLED" and scope is not None and scope.reason is not None:
-        return TimeoutFacts("scope", limit, elapsed, scope.source)
+        by_scope = reason is Reason.EXPIRED and elapsed < limit
+        return TimeoutFacts("scope" if by_scope else "total", limit, elapsed, _source(timeout, policy, scope, limit))
+    if status == "CANCELLED" and scope is not None and reason is not None:
+        return TimeoutFacts("scope", None, elapsed, scope.source)
     return None
 
 

@@ -43,14 +43,15 @@ class Scope:
         method: The inbound RPC that the work is done for; empty outside of one.
     """
 
-    __slots__ = ("__weakref__", "_finished", "_members", "deadline", "method", "reason", "source")
+    __slots__ = ("__weakref__", "_members", "deadline", "finished", "method", "reason", "source")
 
     def __init__(self, deadline: float | None, source: str, method: str = "") -> None:
         self.deadline = deadline
         self.source = source
         self.method = method
         self.reason: Reason | None = None
-        self._finished = False
+        self.finished = False
+        """Whether the work of this scope ended normally; nothing is inherited from it any more."""
         self._members: set[Member] = set()
 
     def __len__(self) -> int:
@@ -58,11 +59,6 @@ class Scope:
 
     def __bool__(self) -> bool:
         return True
-
-    @property
-    def finished(self) -> bool:
-        """Whether the work of this scope ended normally; nothing is inherited from it any more."""
-        return self._finished
 
     def remaining(self, now: float) -> float | None:
         """Return the seconds left, 0 when spent, ``None`` without a limit."""
@@ -90,7 +86,7 @@ class Scope:
         Returns:
             The exceptions that members raised, for the driver to log.
         """
-        if self.reason is not None or self._finished:
+        if self.reason is not None or self.finished:
             return []
         self.reason = reason
         failures: list[Exception] = []
@@ -104,7 +100,7 @@ class Scope:
 
     def finish(self) -> None:
         """Say that the work ended normally; members live on by themselves. A cancelled scope stays cancelled."""
-        self._finished = self.reason is None
+        self.finished = self.reason is None
         self._members.clear()
 
 

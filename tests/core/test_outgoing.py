@@ -95,4 +95,16 @@ def test_facts_are_given_only_where_a_limit_of_ours_ended_the_call() -> None:
     scope.cancel(Reason.CLIENT_CANCELLED)
     cancelled = facts("CANCELLED", None, None, scope, limit, 2.0)
     assert cancelled is not None
-    assert (cancelled.layer, cancelled.elapsed) == ("scope", 2.0)
+    assert (cancelled.layer, cancelled.limit, cancelled.elapsed) == ("scope", None, 2.0)
+
+
+def test_a_call_that_its_expired_scope_ended_before_its_own_limit_says_so() -> None:
+    scope = Scope(NOW + 5, "inherited:/a/b", "/a/b")
+    limit, _, _ = plan(None, None, scope, NOW)
+    scope.cancel(Reason.EXPIRED)
+    early = facts("DEADLINE_EXCEEDED", None, None, scope, limit, 4.99)
+    late = facts("DEADLINE_EXCEEDED", None, None, scope, limit, 5.01)
+    assert early is not None
+    assert late is not None
+    assert (early.layer, early.limit) == ("scope", 5.0)
+    assert (late.layer, late.limit) == ("total", 5.0)
