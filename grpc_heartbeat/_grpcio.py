@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -27,40 +26,27 @@ class _ThreadState(threading.local):
     handle: CancelHandle | None = None
 
 
-_thread = _ThreadState()
+calling = _ThreadState()
+"""``calling.handle`` is given the next blocking call that this thread makes on an interruptible multicallable."""
 
 
 class CancelHandle:
-    """Cancels one blocking call from any thread, also when the call does not exist yet."""
+    """Cancels one blocking call from any thread, also when the call does not exist yet.
 
-    __slots__ = ("_call", "_verdict")
+    The thread that is about to block sets ``calling.handle`` and puts back what was there when it has its response.
+    """
 
-    def __init__(self) -> None:
-        self._call: Any = None
-        self._verdict: tuple[int, str] | None = None
-
-    def run(self, start: Callable[..., Any], *args: Any) -> Any:
-        """Return ``start(*args)``, whose first blocking call on an interruptible multicallable is then ours to cancel."""
-        outer = _thread.handle
-        _thread.handle = self
-        try:
-            return start(*args)
-        finally:
-            _thread.handle = outer
-            self._call = None
+    call: Any = None  # defaults on the class: this is made for every call, and an __init__ would cost a frame
+    verdict: tuple[int, str] | None = None
 
     def cancel(self, code: grpc.StatusCode, details: str) -> None:
         """End the call with this status. Idempotent: the first verdict stands."""
-        if self._verdict is None:
-            self._verdict = (code.value[0], details)
-        call = self._call
-        if call is not None:
-            call.cancel(*self._verdict)
-
-    def attach(self, call: Any) -> None:
-        self._call = call
-        if self._verdict is not None:
-            call.cancel(*self._verdict)
+        # The verdict is stored before the call is looked for; the calling thread stores the call before it looks for a
+        # verdict. Whichever comes second sees the other.
+        if self.verdict is None:
+            self.verdict = (code.value[0], details)
+        if self.call is not None:
+            self.call.cancel(*self.verdict)
 
 
 class _InterruptibleChannel:
@@ -74,10 +60,12 @@ class _InterruptibleChannel:
 
     def segregated_call(self, *args: Any) -> Any:
         call = self._segregated_call(*args)
-        handle = _thread.handle
+        handle = calling.handle
         if handle is not None:
-            _thread.handle = None
-            handle.attach(call)
+            calling.handle = None
+            handle.call = call
+            if handle.verdict is not None:
+                call.cancel(*handle.verdict)
         return call
 
     def __getattr__(self, name: str) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._grpcio import CancelHandle
+from grpc_heartbeat._grpcio import CancelHandle, calling
 from grpc_heartbeat.core.outgoing import facts
 from grpc_heartbeat.core.scope import Reason, Scope
 from grpc_heartbeat.errors import TIMEOUT_ATTRIBUTE
@@ -24,10 +25,21 @@ def verdict(scope: Scope) -> tuple[grpc.StatusCode, str]:
 class BlockedCall(CancelHandle):
     """The member for a thread that blocks in a unary-response call."""
 
-    __slots__ = ()
-
     def scope_cancelled(self, scope: Scope) -> None:
         self.cancel(*verdict(scope))
+
+
+def block_in(scope: Scope, start: Callable[..., Any], *args: Any) -> Any:
+    """Return ``start(*args)``, a blocking call that ends when ``scope`` is cancelled."""
+    call = BlockedCall()
+    outer = calling.handle
+    scope.adopt(call)
+    calling.handle = call
+    try:
+        return start(*args)
+    finally:
+        calling.handle = outer
+        scope.forget(call)
 
 
 class HeldCall:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from grpc_heartbeat._current import current_scope
-from grpc_heartbeat._grpcio import interruptible
+from grpc_heartbeat._grpcio import calling, interruptible
 from grpc_heartbeat._types import (
     Deserializer,
     Serializer,
@@ -27,6 +27,7 @@ from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.scoped import BlockedCall, annotate, hold
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.core.deadline import BUDGET_KEY
 from grpc_heartbeat.core.outgoing import plan, refuse
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.errors import EndedCall
@@ -61,7 +62,7 @@ class _MultiCallable:
         if not allowed:
             return EndedCall(refuse(self._method, timeout, self._total, scope, limit))
         if budget is not None:
-            metadata = with_budget(metadata, budget)
+            metadata = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
         call = start(request, limit, metadata, credentials, wait, compress)
         if scope is not None:
             hold(scope, call)
@@ -94,18 +95,21 @@ class _BlockingMultiCallable(_MultiCallable):
         if not allowed:
             raise EndedCall(refuse(self._method, timeout, self._total, scope, limit))
         if budget is not None:
-            metadata = with_budget(metadata, budget)
+            metadata = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
         try:
             if scope is None:
                 return start(request, limit, metadata, credentials, wait, compress)
             if not self._interruptible:
                 start = self._on_future(scope, start)
-                return start(request, limit, metadata, credentials, wait, compress)
+            # What ``block_in`` does, without its frames: this is the path of every blocking call in a handler.
             call = BlockedCall()
+            outer = calling.handle
             scope.adopt(call)
+            calling.handle = call
             try:
-                return call.run(start, request, limit, metadata, credentials, wait, compress)
+                return start(request, limit, metadata, credentials, wait, compress)
             finally:
+                calling.handle = outer
                 scope.forget(call)
         except grpc.RpcError as error:
             annotate(error, timeout, self._total, scope, limit, monotonic() - started)

@@ -68,9 +68,12 @@ def inbound_deadline(
         metadata: The RPC's invocation metadata, which may carry the exact budget.
         now: The monotonic clock, in seconds.
     """
-    remaining = normalize_timeout(time_remaining, "time_remaining")
-    exact = read_budget(metadata) if metadata else None
-    left = earliest(remaining, exact)
+    left = time_remaining
+    if left is not None and not left <= UNLIMITED_ABOVE:
+        left = None
+    for key, value in metadata or ():
+        if key == BUDGET_KEY:
+            left = earliest(left, decode_budget(value))
     return None if left is None else now + left
 
 
@@ -85,12 +88,3 @@ def decode_budget(value: str | bytes) -> float | None:
         return None
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
     return int(text) / 1e6 if text.isascii() and text.isdigit() else None
-
-
-def read_budget(metadata: Iterable[tuple[str, str | bytes]]) -> float | None:
-    """Return the smallest well-formed exact budget in ``metadata``, in seconds; ``None`` when there is none."""
-    smallest = None
-    for key, value in metadata:
-        if key == BUDGET_KEY:
-            smallest = earliest(smallest, decode_budget(value))
-    return smallest

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from grpc_heartbeat.core.deadline import encode_budget, normalize_timeout
+from grpc_heartbeat.core.deadline import normalize_timeout
 from grpc_heartbeat.core.facts import TimeoutFacts
 from grpc_heartbeat.core.scope import Reason, Scope
 
@@ -67,7 +67,7 @@ def plan(
         return None, None, True
     if limit <= 0:
         return limit, None, False
-    return limit, encode_budget(limit) if ours else None, True
+    return limit, str(int(limit * 1e6)) if ours else None, True  # as encode_budget does, without its frame
 
 
 def refuse(method: str, timeout: object, policy: float | None, scope: Scope | None, limit: float | None) -> Refusal:

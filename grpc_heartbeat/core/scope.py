@@ -14,6 +14,7 @@ each other, so a member's ``scope_cancelled`` must be idempotent.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -43,7 +44,7 @@ class Scope:
         method: The inbound RPC that the work is done for; empty outside of one.
     """
 
-    __slots__ = ("__weakref__", "_members", "deadline", "finished", "method", "reason", "source")
+    __slots__ = ("__weakref__", "_members", "deadline", "finished", "forget", "method", "reason", "source")
 
     def __init__(self, deadline: float | None, source: str, method: str = "") -> None:
         self.deadline = deadline
@@ -53,6 +54,8 @@ class Scope:
         self.finished = False
         """Whether the work of this scope ended normally; nothing is inherited from it any more."""
         self._members: set[Member] = set()
+        self.forget: Callable[[Member], None] = self._members.discard
+        """Drop a member that is done; unknown members are ignored."""
 
     def __len__(self) -> int:
         return len(self._members)
@@ -70,10 +73,6 @@ class Scope:
         if self.reason is not None:
             self._members.discard(member)
             member.scope_cancelled(self)
-
-    def forget(self, member: Member) -> None:
-        """Drop a member that is done. Unknown members are ignored."""
-        self._members.discard(member)
 
     def child(self, deadline: float | None, source: str) -> Scope:
         """Return a scope inside this one, whose deadline is the earlier of both. Call its ``finish`` when its work is done."""

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from grpc_heartbeat.core.events import Event
-from grpc_heartbeat.events import BeatMissed
 from grpc_heartbeat.demo.say import say
+from grpc_heartbeat.events import BeatMissed
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
 from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
 

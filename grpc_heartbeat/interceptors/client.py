@@ -15,7 +15,7 @@ import grpc
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat._grpcio import interruptible, multicallable_of
 from grpc_heartbeat.channel.metadata import with_budget
-from grpc_heartbeat.channel.scoped import BlockedCall, annotate, hold
+from grpc_heartbeat.channel.scoped import annotate, block_in, hold
 from grpc_heartbeat.config import Timeouts
 from grpc_heartbeat.core.outgoing import inheritable, plan, refuse
 from grpc_heartbeat.core.scope import Scope
@@ -84,12 +84,7 @@ class DeadlineClientInterceptor(
 def _in_scope(scope: Scope, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
     """Run the continuation of a call that either blocks here until its response is there, or returns a future."""
     interruptible(multicallable_of(continuation))
-    blocked = BlockedCall()
-    scope.adopt(blocked)
-    try:
-        call = blocked.run(continuation, details, request)
-    finally:
-        scope.forget(blocked)
+    call = block_in(scope, continuation, details, request)
     if isinstance(call, grpc.Future) and not call.done():
         hold(scope, call)
     return call

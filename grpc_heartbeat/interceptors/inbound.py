@@ -14,19 +14,14 @@ EXPIRY_TOLERANCE = 0.02
 deadline by the time that the request was under way. A reset this close to the deadline is called expiry."""
 
 
-def open_scope(method: str, context: Any) -> Scope:
+def open_scope(method: str, source: str, context: Any, now: float) -> Scope:
     """Return a scope with the RPC's deadline; without one when the context cannot tell (the fault is recorded)."""
     try:
-        deadline = inbound_deadline(context.time_remaining(), context.invocation_metadata(), monotonic())
+        deadline = inbound_deadline(context.time_remaining(), context.invocation_metadata(), now)
     except Exception as error:
         _faults.record("server.open_scope", error)
         deadline = None
-    return Scope(deadline, f"inherited:{method}", method)
-
-
-def is_spent(scope: Scope) -> bool:
-    """Whether nothing is left, so that the handler must not start."""
-    return scope.deadline is not None and scope.deadline <= monotonic()
+    return Scope(deadline, source, method)
 
 
 def rejection(scope: Scope) -> str:

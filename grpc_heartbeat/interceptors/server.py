@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -17,7 +18,7 @@ from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.interceptors.inbound import is_spent, open_scope, rejection, rpc_ended
+from grpc_heartbeat.interceptors.inbound import open_scope, rejection, rpc_ended
 from grpc_heartbeat.interceptors.responses import ScopedResponses
 
 
@@ -51,23 +52,26 @@ def _wrap(method: str, handler: Any) -> Any:
     return with_behavior(handler, keep_marks(behavior, wrap(behavior, method)))
 
 
-def _begin(method: str, context: Any) -> Scope:
+def _begin(method: str, source: str, context: Any) -> Scope:
     """Open the scope of an RPC that is about to be handled; aborts it when nothing of its budget is left."""
-    scope = open_scope(method, context)
+    now = monotonic()
+    scope = open_scope(method, source, context, now)
     try:
         # Called when the RPC is cancelled, when its deadline passes, and also after it completed normally.
         if not context.add_callback(partial(rpc_ended, scope)):
             rpc_ended(scope)
     except Exception as error:
         _faults.record("server.add_callback", error)
-    if is_spent(scope):
+    if scope.deadline is not None and scope.deadline <= now:
         context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
     return scope
 
 
 def _one_response(behavior: Behavior, method: str) -> Behavior:
+    source = f"inherited:{method}"
+
     def handle(request: Any, context: Any) -> Any:
-        scope = _begin(method, context)
+        scope = _begin(method, source, context)
         token = current_scope.set(scope)
         try:
             return behavior(request, context)
@@ -79,8 +83,10 @@ def _one_response(behavior: Behavior, method: str) -> Behavior:
 
 
 def _response_stream(behavior: Behavior, method: str) -> Behavior:
+    source = f"inherited:{method}"
+
     def handle(request: Any, context: Any) -> Any:
-        scope = _begin(method, context)
+        scope = _begin(method, source, context)
         token = current_scope.set(scope)
         try:
             responses = behavior(request, context)
@@ -96,9 +102,10 @@ def _response_stream(behavior: Behavior, method: str) -> Behavior:
 
 def _non_blocking(behavior: Behavior, method: str) -> Behavior:
     """A non-blocking behavior returns at once and goes on by callbacks, so only the end of the RPC ends its scope."""
+    source = f"inherited:{method}"
 
     def handle(request: Any, context: Any, send_response: Any) -> Any:
-        scope = _begin(method, context)
+        scope = _begin(method, source, context)
         token = current_scope.set(scope)
         try:
             return behavior(request, context, send_response)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -23,7 +24,7 @@ from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.interceptors.inbound import is_spent, open_scope, rejection, rpc_ended
+from grpc_heartbeat.interceptors.inbound import open_scope, rejection, rpc_ended
 from grpc_heartbeat.interceptors.responses import ScopedResponses
 
 
@@ -63,9 +64,12 @@ def _wrap(method: str, handler: Any) -> Any:
 
 
 def _coroutine(behavior: Behavior, method: str) -> Behavior:
+    source = f"inherited:{method}"
+
     async def handle(request: Any, context: Any) -> Any:
-        scope = open_scope(method, context)
-        if is_spent(scope):
+        now = monotonic()
+        scope = open_scope(method, source, context, now)
+        if scope.deadline is not None and scope.deadline <= now:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
         token = current_scope.set(scope)
         try:
@@ -81,9 +85,12 @@ def _coroutine(behavior: Behavior, method: str) -> Behavior:
 
 
 def _generator(behavior: Behavior, method: str) -> Behavior:
+    source = f"inherited:{method}"
+
     async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-        scope = open_scope(method, context)
-        if is_spent(scope):
+        now = monotonic()
+        scope = open_scope(method, source, context, now)
+        if scope.deadline is not None and scope.deadline <= now:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
         context.add_done_callback(lambda _: rpc_ended(scope))
         # Not reset: each RPC has a task, and so a context, of its own, and the end of a generator may run in another.
@@ -139,9 +146,12 @@ class _RpcEnd:
 
 
 def _plain_response(behavior: Behavior, method: str, end: _RpcEnd) -> Behavior:
+    source = f"inherited:{method}"
+
     def handle(request: Any, context: Any) -> Any:
-        scope = open_scope(method, context)
-        if is_spent(scope):
+        now = monotonic()
+        scope = open_scope(method, source, context, now)
+        if scope.deadline is not None and scope.deadline <= now:
             context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
         end.join(scope)
         token = current_scope.set(scope)
@@ -155,10 +165,13 @@ def _plain_response(behavior: Behavior, method: str, end: _RpcEnd) -> Behavior:
 
 
 def _plain_stream(behavior: Behavior, method: str, end: _RpcEnd) -> Behavior:
+    source = f"inherited:{method}"
+
     def handle(request: Any, context: Any) -> Any:
         """Called on the loop's thread; what it returns is iterated in the pool."""
-        scope = open_scope(method, context)
-        if is_spent(scope):
+        now = monotonic()
+        scope = open_scope(method, source, context, now)
+        if scope.deadline is not None and scope.deadline <= now:
             return _aborted(context, rejection(scope))
         end.join(scope)
         token = current_scope.set(scope)
