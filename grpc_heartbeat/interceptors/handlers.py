@@ -55,19 +55,22 @@ def keep_marks(behavior: Behavior, wrapper: Behavior) -> Behavior:
 
 
 class HandlerCache(Generic[_T]):
-    """What ``wrap(method, handler)`` made of each method's handler, for as long as the handler stays the same object."""
+    """What ``wrap(method, handler)`` made of each method's handler, for as long as the handler stays the same object.
+
+    ``entries`` maps a method to (handler, wrapped); the interceptors look there first, because that is every RPC's path.
+    """
 
     def __init__(self, wrap: Callable[[str, Any], _T]) -> None:
         self._wrap = wrap
-        self._entries: dict[str, tuple[Any, _T]] = {}
+        self.entries: dict[str, tuple[Any, _T]] = {}
 
     def get(self, method: str, handler: Any) -> _T:
         """Return the wrapped handler, made now if it is new."""
-        entry = self._entries.get(method)
+        entry = self.entries.get(method)
         if entry is not None and entry[0] is handler:
             return entry[1]
         wrapped = self._wrap(method, handler)
-        if entry is None and len(self._entries) >= MAX_CACHED:
-            self._entries.pop(next(iter(self._entries), ""), None)
-        self._entries[method] = (handler, wrapped)
+        if entry is None and len(self.entries) >= MAX_CACHED:
+            self.entries.pop(next(iter(self.entries), ""), None)
+        self.entries[method] = (handler, wrapped)
         return wrapped

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat._types import Metadata
 from grpc_heartbeat.core.deadline import inbound_deadline
 from grpc_heartbeat.core.scope import Reason, Scope
 
@@ -14,10 +15,18 @@ EXPIRY_TOLERANCE = 0.02
 deadline by the time that the request was under way. A reset this close to the deadline is called expiry."""
 
 
-def open_scope(method: str, source: str, context: Any, now: float) -> Scope:
-    """Return a scope with the RPC's deadline; without one when the context cannot tell (the fault is recorded)."""
+def open_scope(method: str, source: str, context: Any, metadata: Metadata | None, now: float) -> Scope:
+    """Return a scope with the RPC's deadline; without one when the context cannot tell (the fault is recorded).
+
+    Args:
+        method: The RPC's full name.
+        source: ``inherited:<method>``.
+        context: The RPC's servicer context.
+        metadata: Its invocation metadata.
+        now: The monotonic clock, in seconds.
+    """
     try:
-        deadline = inbound_deadline(context.time_remaining(), context.invocation_metadata(), now)
+        deadline = inbound_deadline(context.time_remaining(), metadata, now)
     except Exception as error:
         _faults.record("server.open_scope", error)
         deadline = None

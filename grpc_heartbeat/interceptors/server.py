@@ -21,6 +21,8 @@ from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, beha
 from grpc_heartbeat.interceptors.inbound import open_scope, rejection, rpc_ended
 from grpc_heartbeat.interceptors.responses import ScopedResponses
 
+_UNKNOWN: tuple[Any, Any] = (None, None)
+
 
 class DeadlineServerInterceptor(grpc.ServerInterceptor):
     """Opens a scope for each inbound RPC. Put it first, so that it sees the handlers of all others wrapped already."""
@@ -35,7 +37,8 @@ class DeadlineServerInterceptor(grpc.ServerInterceptor):
         if handler is None:
             return None
         try:
-            return self._handlers.get(handler_call_details.method, handler)
+            known, wrapped = self._handlers.entries.get(handler_call_details.method, _UNKNOWN)
+            return wrapped if known is handler else self._handlers.get(handler_call_details.method, handler)
         except Exception as error:
             _faults.record("server.wrap", error)
             return handler
@@ -55,7 +58,7 @@ def _wrap(method: str, handler: Any) -> Any:
 def _begin(method: str, source: str, context: Any) -> Scope:
     """Open the scope of an RPC that is about to be handled; aborts it when nothing of its budget is left."""
     now = monotonic()
-    scope = open_scope(method, source, context, now)
+    scope = open_scope(method, source, context, context.invocation_metadata(), now)
     try:
         # Called when the RPC is cancelled, when its deadline passes, and also after it completed normally.
         if not context.add_callback(partial(rpc_ended, scope)):
@@ -76,7 +79,7 @@ def _one_response(behavior: Behavior, method: str) -> Behavior:
         try:
             return behavior(request, context)
         finally:
-            restore(token)
+            current_scope.reset(token)
             scope.finish()
 
     return handle

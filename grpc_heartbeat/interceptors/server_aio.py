@@ -6,6 +6,8 @@ a coroutine function, an asynchronous generator function, or a plain function th
 How the end of an RPC is noticed differs with the kind. grpc.aio cancels the RPC's task: a coroutine sees ``CancelledError``,
 a suspended generator sees nothing, so the context's done-callback is used, and a plain function runs on in its thread, so
 the task itself is watched (``intercept_service`` runs in that task).
+
+Each RPC has a task, and so a context, of its own: what coroutines and generators set there is never reset.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 
@@ -26,6 +29,11 @@ from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
 from grpc_heartbeat.interceptors.inbound import open_scope, rejection, rpc_ended
 from grpc_heartbeat.interceptors.responses import ScopedResponses
+
+_invocation_metadata: ContextVar[Any] = ContextVar("grpc_heartbeat.invocation_metadata", default=None)
+"""Left for the handler by ``intercept_service``, which runs in the same task: asking the context again would parse it again."""
+
+_UNKNOWN: tuple[Any, Any] = (None, None)
 
 
 class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
@@ -42,9 +50,13 @@ class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
+        metadata = handler_call_details.invocation_metadata
+        _invocation_metadata.set(metadata)
         try:
-            wrapped = self._handlers.get(handler_call_details.method, handler)
-            return wrapped.watched() if isinstance(wrapped, _PlainHandler) else wrapped
+            known, wrapped = self._handlers.entries.get(handler_call_details.method, _UNKNOWN)
+            if known is not handler:
+                wrapped = self._handlers.get(handler_call_details.method, handler)
+            return wrapped.watched(metadata) if isinstance(wrapped, _PlainHandler) else wrapped
         except Exception as error:
             _faults.record("server.wrap_aio", error)
             return handler
@@ -68,17 +80,16 @@ def _coroutine(behavior: Behavior, method: str) -> Behavior:
 
     async def handle(request: Any, context: Any) -> Any:
         now = monotonic()
-        scope = open_scope(method, source, context, now)
+        scope = open_scope(method, source, context, _invocation_metadata.get(), now)
         if scope.deadline is not None and scope.deadline <= now:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
-        token = current_scope.set(scope)
+        current_scope.set(scope)
         try:
             return await behavior(request, context)
         except asyncio.CancelledError:
             rpc_ended(scope)
             raise
         finally:
-            restore(token)
             scope.finish()
 
     return handle
@@ -89,11 +100,10 @@ def _generator(behavior: Behavior, method: str) -> Behavior:
 
     async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
         now = monotonic()
-        scope = open_scope(method, source, context, now)
+        scope = open_scope(method, source, context, _invocation_metadata.get(), now)
         if scope.deadline is not None and scope.deadline <= now:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
         context.add_done_callback(lambda _: rpc_ended(scope))
-        # Not reset: each RPC has a task, and so a context, of its own, and the end of a generator may run in another.
         current_scope.set(scope)
         try:
             async for response in behavior(request, context):
@@ -114,9 +124,9 @@ class _PlainHandler:
         self._behavior = behavior_of(handler)
         self._method = method
 
-    def watched(self) -> Any:
+    def watched(self, metadata: Any) -> Any:
         """Return a handler for the RPC whose task is the current one."""
-        end = _RpcEnd()
+        end = _RpcEnd(metadata)
         task = asyncio.current_task()
         if task is not None:
             task.add_done_callback(end.reached)
@@ -128,9 +138,10 @@ class _PlainHandler:
 class _RpcEnd:
     """Joins the end of an RPC's task to a scope that a thread opens later. Whichever comes second sees the other."""
 
-    __slots__ = ("_over", "_scope")
+    __slots__ = ("_over", "_scope", "metadata")
 
-    def __init__(self) -> None:
+    def __init__(self, metadata: Any) -> None:
+        self.metadata = metadata
         self._over = False
         self._scope: Scope | None = None
 
@@ -150,7 +161,7 @@ def _plain_response(behavior: Behavior, method: str, end: _RpcEnd) -> Behavior:
 
     def handle(request: Any, context: Any) -> Any:
         now = monotonic()
-        scope = open_scope(method, source, context, now)
+        scope = open_scope(method, source, context, end.metadata, now)
         if scope.deadline is not None and scope.deadline <= now:
             context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
         end.join(scope)
@@ -170,7 +181,7 @@ def _plain_stream(behavior: Behavior, method: str, end: _RpcEnd) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
         """Called on the loop's thread; what it returns is iterated in the pool."""
         now = monotonic()
-        scope = open_scope(method, source, context, now)
+        scope = open_scope(method, source, context, end.metadata, now)
         if scope.deadline is not None and scope.deadline <= now:
             return _aborted(context, rejection(scope))
         end.join(scope)
