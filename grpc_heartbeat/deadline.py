@@ -37,6 +37,8 @@ def reason() -> str | None:
     scope = current_scope.get()
     if scope is None or scope.finished:
         return None
+    if not scope.watched:
+        scope.watch()
     if scope.reason is not None:
         return scope.reason.value
     return "expired" if scope.remaining(monotonic()) == 0 else None

@@ -39,7 +39,7 @@ def block_in(scope: Scope, start: Callable[..., Any], *args: Any) -> Any:
         return start(*args)
     finally:
         calling.handle = outer
-        scope.forget(call)
+        scope.members.discard(call)
 
 
 class HeldCall:
@@ -57,7 +57,7 @@ class HeldCall:
             call.cancel()
 
     def done(self) -> None:
-        self._scope.forget(self)
+        self._scope.members.discard(self)
 
 
 def hold(scope: Scope, call: Any) -> None:

@@ -26,7 +26,7 @@ class HeldAioCall:
             self._loop.call_soon_threadsafe(self._call.cancel)
 
     def done(self, call: Any) -> None:
-        self._scope.forget(self)
+        self._scope.members.discard(self)
 
 
 def hold(scope: Scope, call: Any) -> None:

@@ -110,7 +110,7 @@ class _BlockingMultiCallable(_MultiCallable):
                 return start(request, limit, metadata, credentials, wait, compress)
             finally:
                 calling.handle = outer
-                scope.forget(call)
+                scope.members.discard(call)
         except grpc.RpcError as error:
             annotate(error, timeout, self._total, scope, limit, monotonic() - started)
             raise

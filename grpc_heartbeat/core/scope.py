@@ -1,7 +1,7 @@
 """Cancel scopes: a tree that carries the end of one inbound RPC to everything that was started on its behalf.
 
 Theory of operation. A scope is OPEN, then either CANCELLED (with a reason) or FINISHED; both are final. Members are outbound
-calls and child scopes. ``adopt`` adds a member, ``forget`` removes it when it is done, so a finished child costs nothing.
+calls and child scopes. A member is adopted when it starts and dropped when it is done, so a finished child costs nothing.
 Cancelling hands the reason to every member once; a member that raises does not stop its siblings.
 
 A scope that FINISHED normally lets its members be: a handler that has answered may leave background work behind, and that
@@ -14,7 +14,6 @@ each other, so a member's ``scope_cancelled`` must be idempotent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -42,26 +41,26 @@ class Scope:
         deadline: Monotonic instant at which the budget ends, or ``None``.
         source: Where that deadline came from, for error messages: ``inherited:<method>`` or ``limit``.
         method: The inbound RPC that the work is done for; empty outside of one.
+
+    Attributes:
+        reason: Why the scope was cancelled, or ``None``.
+        finished: Whether the work ended normally; nothing is inherited from it any more.
+        members: What ends when the scope is cancelled. Add with ``adopt``; drop what is done with ``members.discard``.
     """
 
-    __slots__ = ("__weakref__", "_members", "deadline", "finished", "forget", "method", "reason", "source")
+    # Defaults on the class: a server makes a scope for every RPC, and most need no more than these.
+    reason: Reason | None = None
+    finished = False
+    watched = True
 
     def __init__(self, deadline: float | None, source: str, method: str = "") -> None:
         self.deadline = deadline
         self.source = source
         self.method = method
-        self.reason: Reason | None = None
-        self.finished = False
-        """Whether the work of this scope ended normally; nothing is inherited from it any more."""
-        self._members: set[Member] = set()
-        self.forget: Callable[[Member], None] = self._members.discard
-        """Drop a member that is done; unknown members are ignored."""
+        self.members: set[Member] = set()
 
-    def __len__(self) -> int:
-        return len(self._members)
-
-    def __bool__(self) -> bool:
-        return True
+    def watch(self) -> None:
+        """Begin to notice that the work is called off. Called before anything relies on that, while ``watched`` is False."""
 
     def remaining(self, now: float) -> float | None:
         """Return the seconds left, 0 when spent, ``None`` without a limit."""
@@ -69,9 +68,11 @@ class Scope:
 
     def adopt(self, member: Member) -> None:
         """End ``member`` when this scope is cancelled; at once, when it already is."""
-        self._members.add(member)
+        if not self.watched:
+            self.watch()
+        self.members.add(member)
         if self.reason is not None:
-            self._members.discard(member)
+            self.members.discard(member)
             member.scope_cancelled(self)
 
     def child(self, deadline: float | None, source: str) -> Scope:
@@ -89,8 +90,8 @@ class Scope:
             return []
         self.reason = reason
         failures: list[Exception] = []
-        for member in list(self._members):
-            self._members.discard(member)
+        for member in list(self.members):
+            self.members.discard(member)
             try:
                 member.scope_cancelled(self)
             except Exception as error:
@@ -100,12 +101,10 @@ class Scope:
     def finish(self) -> None:
         """Say that the work ended normally; members live on by themselves. A cancelled scope stays cancelled."""
         self.finished = self.reason is None
-        self._members.clear()
+        self.members.clear()
 
 
 class _ChildScope(Scope):
-    __slots__ = ("_parent",)
-
     def __init__(self, parent: Scope, deadline: float | None, source: str) -> None:
         super().__init__(deadline, source, parent.method)
         self._parent = parent
@@ -120,4 +119,4 @@ class _ChildScope(Scope):
 
     def finish(self) -> None:
         super().finish()
-        self._parent.forget(self)
+        self._parent.members.discard(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -15,27 +16,41 @@ EXPIRY_TOLERANCE = 0.02
 deadline by the time that the request was under way. A reset this close to the deadline is called expiry."""
 
 
-def open_scope(method: str, source: str, context: Any, metadata: Metadata | None, now: float) -> Scope:
-    """Return a scope with the RPC's deadline; without one when the context cannot tell (the fault is recorded).
+class WatchedScope(Scope):
+    """The scope of an RPC on the sync stack.
 
-    Args:
-        method: The RPC's full name.
-        source: ``inherited:<method>``.
-        context: The RPC's servicer context.
-        metadata: Its invocation metadata.
-        now: The monotonic clock, in seconds.
+    Its context is asked to tell of the RPC's end only when somebody needs to know: most handlers make no calls, and would
+    pay for a callback that is registered under the RPC's lock.
     """
+
+    watched = False
+
+    def __init__(self, deadline: float | None, source: str, method: str, context: Any) -> None:
+        super().__init__(deadline, source, method)
+        self._context = context
+
+    def watch(self) -> None:
+        self.watched = True
+        try:
+            # The callback comes when the RPC is cancelled, when its deadline passes, and also after it completed normally.
+            if not self._context.add_callback(partial(rpc_ended, self)):
+                rpc_ended(self)
+        except Exception as error:
+            _faults.record("server.watch", error)
+
+
+def deadline_of(context: Any, metadata: Metadata | None, now: float) -> float | None:
+    """Return the instant at which an RPC's budget ends; ``None`` when the context cannot tell (the fault is recorded)."""
     try:
-        deadline = inbound_deadline(context.time_remaining(), metadata, now)
+        return inbound_deadline(context.time_remaining(), metadata, now)
     except Exception as error:
-        _faults.record("server.open_scope", error)
-        deadline = None
-    return Scope(deadline, source, method)
+        _faults.record("server.deadline_of", error)
+        return None
 
 
-def rejection(scope: Scope) -> str:
-    """Return the details with which a spent RPC is rejected."""
-    return f"{scope.method} was not started: its deadline had passed while the request was under way or queued"
+def rejection(method: str) -> str:
+    """Return the details with which an RPC of ``method`` is rejected whose budget is spent."""
+    return f"{method} was not started: its deadline had passed while the request was under way or queued"
 
 
 def rpc_ended(scope: Scope) -> None:

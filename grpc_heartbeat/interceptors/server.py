@@ -7,7 +7,6 @@ in a cache. The work happens in the wrapped behavior, on the worker that runs th
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -18,7 +17,7 @@ from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.interceptors.inbound import open_scope, rejection, rpc_ended
+from grpc_heartbeat.interceptors.inbound import WatchedScope, deadline_of, rejection
 from grpc_heartbeat.interceptors.responses import ScopedResponses
 
 _UNKNOWN: tuple[Any, Any] = (None, None)
@@ -56,18 +55,12 @@ def _wrap(method: str, handler: Any) -> Any:
 
 
 def _begin(method: str, source: str, context: Any) -> Scope:
-    """Open the scope of an RPC that is about to be handled; aborts it when nothing of its budget is left."""
+    """Return the scope of an RPC that is about to be handled; aborts it when nothing of its budget is left."""
     now = monotonic()
-    scope = open_scope(method, source, context, context.invocation_metadata(), now)
-    try:
-        # Called when the RPC is cancelled, when its deadline passes, and also after it completed normally.
-        if not context.add_callback(partial(rpc_ended, scope)):
-            rpc_ended(scope)
-    except Exception as error:
-        _faults.record("server.add_callback", error)
-    if scope.deadline is not None and scope.deadline <= now:
-        context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
-    return scope
+    deadline = deadline_of(context, context.invocation_metadata(), now)
+    if deadline is not None and deadline <= now:
+        context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(method))
+    return WatchedScope(deadline, source, method, context)
 
 
 def _one_response(behavior: Behavior, method: str) -> Behavior:

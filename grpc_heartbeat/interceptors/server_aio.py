@@ -27,7 +27,7 @@ from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.interceptors.inbound import open_scope, rejection, rpc_ended
+from grpc_heartbeat.interceptors.inbound import deadline_of, rejection, rpc_ended
 from grpc_heartbeat.interceptors.responses import ScopedResponses
 
 _invocation_metadata: ContextVar[Any] = ContextVar("grpc_heartbeat.invocation_metadata", default=None)
@@ -80,9 +80,10 @@ def _coroutine(behavior: Behavior, method: str) -> Behavior:
 
     async def handle(request: Any, context: Any) -> Any:
         now = monotonic()
-        scope = open_scope(method, source, context, _invocation_metadata.get(), now)
-        if scope.deadline is not None and scope.deadline <= now:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
+        deadline = deadline_of(context, _invocation_metadata.get(), now)
+        if deadline is not None and deadline <= now:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(method))
+        scope = Scope(deadline, source, method)
         current_scope.set(scope)
         try:
             return await behavior(request, context)
@@ -100,9 +101,10 @@ def _generator(behavior: Behavior, method: str) -> Behavior:
 
     async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
         now = monotonic()
-        scope = open_scope(method, source, context, _invocation_metadata.get(), now)
-        if scope.deadline is not None and scope.deadline <= now:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
+        deadline = deadline_of(context, _invocation_metadata.get(), now)
+        if deadline is not None and deadline <= now:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(method))
+        scope = Scope(deadline, source, method)
         context.add_done_callback(lambda _: rpc_ended(scope))
         current_scope.set(scope)
         try:
@@ -161,9 +163,10 @@ def _plain_response(behavior: Behavior, method: str, end: _RpcEnd) -> Behavior:
 
     def handle(request: Any, context: Any) -> Any:
         now = monotonic()
-        scope = open_scope(method, source, context, end.metadata, now)
-        if scope.deadline is not None and scope.deadline <= now:
-            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(scope))
+        deadline = deadline_of(context, end.metadata, now)
+        if deadline is not None and deadline <= now:
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(method))
+        scope = Scope(deadline, source, method)
         end.join(scope)
         token = current_scope.set(scope)
         try:
@@ -181,9 +184,10 @@ def _plain_stream(behavior: Behavior, method: str, end: _RpcEnd) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
         """Called on the loop's thread; what it returns is iterated in the pool."""
         now = monotonic()
-        scope = open_scope(method, source, context, end.metadata, now)
-        if scope.deadline is not None and scope.deadline <= now:
-            return _aborted(context, rejection(scope))
+        deadline = deadline_of(context, end.metadata, now)
+        if deadline is not None and deadline <= now:
+            return _aborted(context, rejection(method))
+        scope = Scope(deadline, source, method)
         end.join(scope)
         token = current_scope.set(scope)
         try:

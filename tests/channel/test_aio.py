@@ -116,7 +116,7 @@ async def test_cancelling_the_scope_ends_calls_nobody_awaits(server: Server, sty
         await wait(server.ended)
         assert await call.code() is grpc.StatusCode.CANCELLED
         await asyncio.gather(finish(call, kind), return_exceptions=True)
-        assert len(scope) == 0
+        assert len(scope.members) == 0
 
 
 @each_kind
@@ -141,10 +141,10 @@ async def test_calls_are_forgotten_when_they_are_done(server: Server, style: str
         await finish(begin(channel, kind, b"hello"), kind)
         current_scope.reset(token)
         for _ in range(100):
-            if len(scope) == 0:
+            if len(scope.members) == 0:
                 break
             await asyncio.sleep(0)
-        assert len(scope) == 0
+        assert len(scope.members) == 0
 
 
 @each_kind

@@ -63,8 +63,8 @@ def test_blocking_calls_of_many_threads(target: str) -> None:
                 outcome = error.code().name
             if killer is not None:
                 killer.result(PATIENCE)
-            if outcome not in expected(scope) or len(scope):
-                wrong.append(f"{outcome} with {len(scope)} left")
+            if outcome not in expected(scope) or len(scope.members):
+                wrong.append(f"{outcome} with {len(scope.members)} left")
             outcomes[outcome] += 1
 
     def kill(scope: Scope, delay: float) -> None:

@@ -188,7 +188,7 @@ def test_a_blocking_call_is_cancelled_on_the_wire(
     facts = timeout_of(error)
     assert facts is not None
     assert (facts.layer, facts.source) == ("scope", "inherited:/a/b")
-    assert len(blocked.scope) == 0
+    assert len(blocked.scope.members) == 0
 
 
 @pytest.mark.parametrize("public_api_only", [False, True], ids=["seam", "public api"])
@@ -218,10 +218,10 @@ def test_calls_are_forgotten_when_they_are_done(
     current_scope.reset(token)
     give_up = threading.Event()
     for _ in range(500):
-        if len(scope) == 0:
+        if len(scope.members) == 0:
             break
         give_up.wait(0.01)
-    assert len(scope) == 0
+    assert len(scope.members) == 0
 
 
 def test_the_policys_total_ends_unary_calls_and_says_so(server: Server) -> None:
