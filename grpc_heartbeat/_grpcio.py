@@ -88,7 +88,8 @@ def interruptible(multicallable: Any, layers: int = _MAX_LAYERS) -> bool:
     thunk = getattr(multicallable, "_thunk", None)
     if callable(thunk):
         return _follow_thunk(multicallable, thunk, layers)
-    base = getattr(multicallable, "_base_callable", None)
+    # OpenTelemetry's interceptors and this library's own channels.
+    base = getattr(multicallable, "_base_callable", None) or getattr(multicallable, "_inner", None)
     return base is not None and interruptible(base, layers - 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 import grpc_heartbeat as hb
 from grpc_heartbeat import events
-from tests.peers import OPTIONS, PATIENCE, handlers, path
+from tests.peers import OPTIONS, PATIENCE, handlers, path, wait_until
 
 SYNC_NAMES = {
     "Channel",
@@ -162,6 +163,53 @@ async def test_an_aio_channel_with_everything(secure: bool) -> None:
         assert peer is not None
         assert (peer.service, peer.zone) == ("answerer", "zone-b")
     assert channel.heartbeat.snapshot().state == "closed"
+    await server.stop(None)
+    board.close()
+
+
+def test_a_heartbeat_ends_with_its_dropped_channel_but_not_while_a_stub_is_held() -> None:
+    with ThreadPoolExecutor(4) as pool:
+        server = grpc.server(pool, options=OPTIONS)
+        server.add_generic_rpc_handlers((handlers({"UnaryUnary": echo}),))
+        board = hb.add_to_server(server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        channel: hb.Channel | None = hb.insecure_channel(f"127.0.0.1:{port}", heartbeat=POLICY)
+        assert channel is not None
+        heartbeat = channel.heartbeat
+        assert heartbeat is not None
+        call: Any = channel.unary_unary(path("UnaryUnary"))
+        channel = None
+        wait_until(lambda: heartbeat.snapshot().acked >= 2)
+        assert call(b"hello") == b"hello"
+        call = None
+        gc.collect()
+        wait_until(lambda: heartbeat.snapshot().state == "closed")
+        server.stop(None).wait(PATIENCE)
+        board.close()
+
+
+async def test_an_aio_heartbeat_ends_with_its_dropped_channel_but_not_while_a_stub_is_held() -> None:
+    server = grpc.aio.server(options=OPTIONS)
+    board = hb.aio.add_to_server(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    channel: hb.aio.Channel | None = hb.aio.insecure_channel(f"127.0.0.1:{port}", heartbeat=POLICY)
+    assert channel is not None
+    heartbeat = channel.heartbeat
+    assert heartbeat is not None
+    call: Any = channel.unary_unary(path("UnaryUnary"))
+    channel = None
+    events_seen = asyncio.Event()
+    heartbeat.observers.add(lambda event: events_seen.set())
+    while heartbeat.snapshot().acked < 2:
+        events_seen.clear()
+        await asyncio.wait_for(events_seen.wait(), PATIENCE)
+    del call
+    gc.collect()
+    while heartbeat.snapshot().state != "closed":
+        events_seen.clear()
+        await asyncio.wait_for(events_seen.wait(), PATIENCE)
     await server.stop(None)
     board.close()
 

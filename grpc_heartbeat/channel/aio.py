@@ -6,6 +6,7 @@ more than grpcio's.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -39,11 +40,15 @@ if TYPE_CHECKING:
 
 
 class _MultiCallable:
-    """What the four kinds share: the inner multicallable, the method's name and the policy."""
+    """What the four kinds share: the inner multicallable, the method's name and the policy.
+
+    It keeps its channel alive, as grpcio's do: a program may hold a stub only.
+    """
 
     _ended: Callable[[Refusal], Any]
 
-    def __init__(self, inner: Any, method: str, total: float | None) -> None:
+    def __init__(self, owner: Channel, inner: Any, method: str, total: float | None) -> None:
+        self._owner = owner
         self._inner = inner
         self._method = method
         self._total = total
@@ -166,6 +171,8 @@ class Channel(grpc.aio.Channel):
         )  # with it comes OpenTelemetry: only where it is used
 
         self.heartbeat = AioHeartbeat(self._inner, policy, identity, name=name)
+        if not self._limited_inside:  # then our multicallables keep this channel alive
+            self.heartbeat.owner = weakref.ref(self)
         self._heartbeat_started = False
         self._start_heartbeat()
 
@@ -207,7 +214,7 @@ class Channel(grpc.aio.Channel):
     ) -> AioUnaryUnaryBase:
         self._start_heartbeat()
         inner = make(self._inner.unary_unary, method, request_serializer, response_deserializer, _registered_method)
-        return inner if self._limited_inside else UnaryUnary(inner, method, self._total)
+        return inner if self._limited_inside else UnaryUnary(self, inner, method, self._total)
 
     def unary_stream(
         self,
@@ -218,7 +225,7 @@ class Channel(grpc.aio.Channel):
     ) -> AioUnaryStreamBase:
         self._start_heartbeat()
         inner = make(self._inner.unary_stream, method, request_serializer, response_deserializer, _registered_method)
-        return inner if self._limited_inside else UnaryStream(inner, method, None)
+        return inner if self._limited_inside else UnaryStream(self, inner, method, None)
 
     def stream_unary(
         self,
@@ -229,7 +236,7 @@ class Channel(grpc.aio.Channel):
     ) -> AioStreamUnaryBase:
         self._start_heartbeat()
         inner = make(self._inner.stream_unary, method, request_serializer, response_deserializer, _registered_method)
-        return inner if self._limited_inside else StreamUnary(inner, method, self._total)
+        return inner if self._limited_inside else StreamUnary(self, inner, method, self._total)
 
     def stream_stream(
         self,
@@ -240,7 +247,7 @@ class Channel(grpc.aio.Channel):
     ) -> AioStreamStreamBase:
         self._start_heartbeat()
         inner = make(self._inner.stream_stream, method, request_serializer, response_deserializer, _registered_method)
-        return inner if self._limited_inside else StreamStream(inner, method, None)
+        return inner if self._limited_inside else StreamStream(self, inner, method, None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -6,6 +6,7 @@ With no scope, no policy and no time-out a call costs one attribute test more th
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
@@ -37,9 +38,13 @@ if TYPE_CHECKING:
 
 
 class _MultiCallable:
-    """What the four kinds share: the inner multicallable, the method's name and the policy."""
+    """What the four kinds share: the inner multicallable, the method's name and the policy.
 
-    def __init__(self, inner: Any, method: str, total: float | None) -> None:
+    It keeps its channel alive, as grpcio's do: a program may hold a stub only.
+    """
+
+    def __init__(self, owner: Channel, inner: Any, method: str, total: float | None) -> None:
+        self._owner = owner
         self._inner = inner
         self._method = method
         self._total = total
@@ -72,8 +77,8 @@ class _MultiCallable:
 class _BlockingMultiCallable(_MultiCallable):
     """The two kinds with a single response, whose call may block the calling thread."""
 
-    def __init__(self, inner: Any, method: str, total: float | None) -> None:
-        super().__init__(inner, method, total)
+    def __init__(self, owner: Channel, inner: Any, method: str, total: float | None) -> None:
+        super().__init__(owner, inner, method, total)
         self._interruptible = interruptible(inner)
 
     def _block(
@@ -259,6 +264,7 @@ class Channel(grpc.Channel):
         from grpc_heartbeat.heartbeat.client import SyncHeartbeat  # loads OpenTelemetry
 
         self.heartbeat = SyncHeartbeat(self._inner, policy, identity, name=name)
+        self.heartbeat.owner = weakref.ref(self)
         self.heartbeat.start()
 
     def subscribe(
@@ -277,7 +283,7 @@ class Channel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> UnaryUnary:
         inner = make(self._inner.unary_unary, method, request_serializer, response_deserializer, _registered_method)
-        return UnaryUnary(inner, method, self._total)
+        return UnaryUnary(self, inner, method, self._total)
 
     def unary_stream(
         self,
@@ -287,7 +293,7 @@ class Channel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> UnaryStream:
         inner = make(self._inner.unary_stream, method, request_serializer, response_deserializer, _registered_method)
-        return UnaryStream(inner, method, None)
+        return UnaryStream(self, inner, method, None)
 
     def stream_unary(
         self,
@@ -297,7 +303,7 @@ class Channel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> StreamUnary:
         inner = make(self._inner.stream_unary, method, request_serializer, response_deserializer, _registered_method)
-        return StreamUnary(inner, method, self._total)
+        return StreamUnary(self, inner, method, self._total)
 
     def stream_stream(
         self,
@@ -307,7 +313,7 @@ class Channel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> StreamStream:
         inner = make(self._inner.stream_stream, method, request_serializer, response_deserializer, _registered_method)
-        return StreamStream(inner, method, None)
+        return StreamStream(self, inner, method, None)
 
     def close(self) -> None:
         if self.heartbeat is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
+import weakref
 from typing import Any
 
 import grpc
@@ -54,6 +55,8 @@ class SyncHeartbeat:
         self.identity = identity or Identity()
         self.name = name
         self.observers = Observers(calls.observer_failed)
+        self.owner: weakref.ref[Any] | None = None
+        """Set by a channel: once it is gone, nobody can close the heartbeat any more, and its next event ends it."""
         self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
         self._client = HeartbeatClient(self.policy, self.identity, clock(), random.random)
         self._tracing = BeatTracing(self.identity, self.policy.type, tracer_provider)
@@ -77,16 +80,21 @@ class SyncHeartbeat:
 
     def close(self) -> None:
         """Say goodbye, end the stream and join the thread. Never blocks for longer than a few seconds; idempotent."""
-        self._closing.set()
+        self._leave()
         with self._lock:
-            thread, stream = self._thread, self._stream
-        if stream is not None:
-            stream.say_goodbye()
+            thread = self._thread
         if thread is threading.current_thread():
             return  # an observer closes: the reader ends as soon as it gets control back
         if thread is not None:
             thread.join(_JOIN_LIMIT)
         self._finish("closed")
+
+    def _leave(self) -> None:
+        self._closing.set()
+        with self._lock:
+            stream = self._stream
+        if stream is not None:
+            stream.say_goodbye()
 
     def _run(self) -> None:
         try:
@@ -141,3 +149,5 @@ class SyncHeartbeat:
             beats.observe(event)
         if self.observers:
             self.observers.emit(event)
+        if self.owner is not None and self.owner() is None and not self._closing.is_set():
+            self._leave()

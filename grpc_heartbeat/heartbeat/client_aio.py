@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import random
 import time
+import weakref
 from typing import Any
 
 import grpc
@@ -44,6 +45,8 @@ class AioHeartbeat:
         self.identity = identity or Identity()
         self.name = name
         self.observers = Observers(calls.observer_failed)
+        self.owner: weakref.ref[Any] | None = None
+        """Set by a channel: once it is gone, nobody can close the heartbeat any more, and its next event ends it."""
         self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
         self._client = HeartbeatClient(self.policy, self.identity, time.monotonic(), random.random)
         self._tracing = BeatTracing(self.identity, self.policy.type, tracer_provider)
@@ -76,12 +79,16 @@ class AioHeartbeat:
         if self._task is None or self._closing is None:
             self._finish("closed")
             return
-        self._closing.set()
-        if self._stream is not None:
-            self._stream.say_goodbye()
+        self._leave()
         if self._task is not asyncio.current_task():
             await asyncio.wait((self._task,))
             self._finish("closed")
+
+    def _leave(self) -> None:
+        if self._closing is not None and not self._closing.is_set():
+            self._closing.set()
+            if self._stream is not None:
+                self._stream.say_goodbye()
 
     def _now(self) -> float:
         return time.monotonic() if self._loop is None else self._loop.time()
@@ -93,6 +100,8 @@ class AioHeartbeat:
                 beats.observe(event)
             if self.observers:
                 self.observers.emit(event)
+        if self.owner is not None and self.owner() is None:
+            self._leave()
 
     async def _run(self) -> None:
         why: str | None = "cancelled"
