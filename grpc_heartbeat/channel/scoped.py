@@ -61,7 +61,12 @@ class HeldCall:
 
 
 def hold(scope: Scope, call: Any) -> None:
-    """End ``call`` when ``scope`` is cancelled, and forget it when it is done. Never raises."""
+    """End ``call`` when ``scope`` is cancelled, and forget it when it is done. Never raises.
+
+    An interceptor may have put something else in the call's place, which cannot be cancelled; that is left alone.
+    """
+    if not (hasattr(call, "cancel") and hasattr(call, "add_callback")):
+        return
     try:
         member = HeldCall(scope, call)
         scope.adopt(member)

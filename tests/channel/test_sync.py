@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 import grpc_heartbeat
-from grpc_heartbeat import Timeouts, _grpcio, deadline
+from grpc_heartbeat import Timeouts, _faults, _grpcio, deadline
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat.core.deadline import BUDGET_KEY
 from grpc_heartbeat.core.scope import Reason, Scope
@@ -293,12 +293,31 @@ def test_connectivity_is_the_inner_channels(server: Server) -> None:
         assert isinstance(channel, grpc.Channel)
 
 
-@pytest.mark.internal_faults
-def test_a_call_object_that_cannot_be_held_is_logged_and_the_call_goes_on(server: Server) -> None:
+def in_place_of_a_call(server: Server, response: Any) -> grpc.Channel:
+    """Return our channel around an interceptor that answers with ``response`` instead of a call."""
+
     class Odd(grpc.UnaryStreamClientInterceptor):
         def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-            return [b"made up"]
+            return response
 
-    channel = grpc_heartbeat.wrap_channel(grpc.intercept_channel(grpc.insecure_channel(server.target), Odd()))
-    with channel, deadline.limit(5):
+    return grpc_heartbeat.wrap_channel(grpc.intercept_channel(grpc.insecure_channel(server.target), Odd()))
+
+
+def test_what_is_no_call_is_left_alone(server: Server) -> None:
+    with in_place_of_a_call(server, [b"made up"]) as channel, deadline.limit(5):
         assert list(channel.unary_stream(path("UnaryStream"))(b"")) == [b"made up"]
+
+
+class BrokenCall(list[bytes]):
+    def cancel(self) -> None:
+        """Would end the call."""
+
+    def add_callback(self, callback: Any) -> bool:
+        raise RuntimeError("no callbacks today")
+
+
+@pytest.mark.internal_faults
+def test_a_call_that_cannot_be_held_is_logged_and_goes_on(server: Server) -> None:
+    with in_place_of_a_call(server, BrokenCall([b"made up"])) as channel, deadline.limit(5):
+        assert list(channel.unary_stream(path("UnaryStream"))(b"")) == [b"made up"]
+    assert _faults.counts()["channel.hold"] > 0
