@@ -29,7 +29,7 @@ async def count(request: bytes, context: Any) -> Any:
 async def main() -> None:
     """Serve until interrupted, then drain: heartbeats hear a goodbye, health says NOT_SERVING, running calls may finish."""
     server = grpc.aio.server(interceptors=hb.aio.server_interceptors(), options=hb.aio.server_options())
-    handlers = {"Count": grpc.unary_stream_rpc_method_handler(count)}
+    handlers: dict[str, Any] = {"Count": grpc.unary_stream_rpc_method_handler(count)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("example.Counter", handlers),))
     board = hb.aio.add_to_server(server, identity=hb.Identity(service="counter", zone="zone-b"))
     server.add_insecure_port(ADDRESS)

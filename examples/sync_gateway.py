@@ -27,7 +27,7 @@ def main() -> None:
 
         with ThreadPoolExecutor(4) as pool:
             server = grpc.server(pool, interceptors=hb.server_interceptors(), options=hb.server_options())
-            handlers = {"Count": grpc.unary_stream_rpc_method_handler(forward)}
+            handlers: dict[str, Any] = {"Count": grpc.unary_stream_rpc_method_handler(forward)}
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("example.Counter", handlers),))
             port = server.add_insecure_port("127.0.0.1:0")
             server.start()
