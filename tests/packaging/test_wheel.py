@@ -17,8 +17,8 @@ from tests.packaging import readme, wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-NEEDS_EXTRA = "grpc_heartbeat.cli"
-"""The one package that may need more than the core installation."""
+NEEDS_EXTRA = ("grpc_heartbeat.cli", "grpc_heartbeat.demo")
+"""The packages that may need more than the core installation."""
 
 IMPORT_ALL = f"""
 import importlib, pkgutil
