@@ -1,20 +1,13 @@
-"""A ``grpc.aio.Channel`` whose calls inherit deadline and cancellation from the inbound RPC in whose handler they are made.
-
-The call objects that come back are grpcio's own. With no scope, no policy and no time-out a call costs one attribute test
-more than grpcio's.
-"""
+"""A ``grpc.aio.Channel`` whose calls inherit deadline and cancellation from the inbound RPC in whose handler they are made."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 
-from grpc_heartbeat._current import current_scope
 from grpc_heartbeat._types import (
     AioStreamStreamBase,
     AioStreamUnaryBase,
@@ -23,126 +16,13 @@ from grpc_heartbeat._types import (
     Deserializer,
     Serializer,
 )
-from grpc_heartbeat.channel.ended_aio import (
-    EndedStreamStreamCall,
-    EndedStreamUnaryCall,
-    EndedUnaryStreamCall,
-    EndedUnaryUnaryCall,
-)
 from grpc_heartbeat.channel.make import make
-from grpc_heartbeat.channel.metadata import with_budget
-from grpc_heartbeat.channel.scoped_aio import hold, running_loop
+from grpc_heartbeat.channel.multicallables_aio import StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from grpc_heartbeat.channel.scoped_aio import running_loop
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
-from grpc_heartbeat.core.outgoing import Refusal, plan, refuse
 
 if TYPE_CHECKING:
     from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
-
-
-class _MultiCallable:
-    """What the four kinds share: the inner multicallable, the method's name and the policy.
-
-    It keeps its channel alive, as grpcio's do: a program may hold a stub only.
-    """
-
-    _ended: Callable[[Refusal], Any]
-
-    def __init__(self, owner: Channel, inner: Any, method: str, total: float | None) -> None:
-        self._owner = owner
-        self._inner = inner
-        self._method = method
-        self._total = total
-
-    def _start(self, request: Any, timeout: Any, metadata: Any, credentials: Any, wait: Any, compression: Any) -> Any:
-        scope = current_scope.get()
-        if scope is not None and scope.finished:
-            scope = None
-        limit, budget, allowed = plan(timeout, self._total, scope, monotonic())
-        if not allowed:
-            return self._ended(refuse(self._method, timeout, self._total, scope, limit))
-        if budget is not None:
-            metadata = grpc.aio.Metadata(*with_budget(metadata, budget))  # grpc.aio is slower with a tuple
-        call = self._inner(
-            request,
-            timeout=limit,
-            metadata=metadata,
-            credentials=credentials,
-            wait_for_ready=wait,
-            compression=compression,
-        )
-        if scope is not None:
-            hold(scope, call)
-        return call
-
-
-class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
-    """A unary-unary method."""
-
-    _ended = EndedUnaryUnaryCall
-
-    def __call__(
-        self,
-        request: Any,
-        *,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        return self._start(request, timeout, metadata, credentials, wait_for_ready, compression)
-
-
-class UnaryStream(_MultiCallable, AioUnaryStreamBase):
-    """A unary-stream method."""
-
-    _ended = EndedUnaryStreamCall
-
-    def __call__(
-        self,
-        request: Any,
-        *,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        return self._start(request, timeout, metadata, credentials, wait_for_ready, compression)
-
-
-class StreamUnary(_MultiCallable, AioStreamUnaryBase):
-    """A stream-unary method."""
-
-    _ended = EndedStreamUnaryCall
-
-    def __call__(
-        self,
-        request_iterator: Any = None,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        return self._start(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
-
-
-class StreamStream(_MultiCallable, AioStreamStreamBase):
-    """A stream-stream method."""
-
-    _ended = EndedStreamStreamCall
-
-    def __call__(
-        self,
-        request_iterator: Any = None,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        return self._start(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
 
 
 class Channel(grpc.aio.Channel):
