@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from typing import Any
 
 import grpc
@@ -34,17 +35,16 @@ async def main() -> None:
     board = hb.aio.add_to_server(server, identity=hb.Identity(service="counter", zone="zone-b"))
     server.add_insecure_port(ADDRESS)
     await server.start()
+    interrupted = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
     print(f"listening on {ADDRESS}", flush=True)
-    try:
-        await server.wait_for_termination()
-    finally:
-        board.drain("shutting down")
-        await server.stop(2)
-        board.close()
+    await interrupted.wait()
+    board.drain("shutting down")
+    await server.stop(2)
+    board.close()
+    print("stopped")
 
 
 if __name__ == "__main__":
-    try:
-        asyncio.run(main())
-    except KeyboardInterrupt:
-        print("stopped")
+    asyncio.run(main())

@@ -56,9 +56,10 @@ def test_the_gateway_passes_deadline_and_cancel_through(server: tuple[str, subpr
     assert unlimited == "without one: 0, no limit"
 
 
-def test_the_server_stops_when_it_is_interrupted(server: tuple[str, subprocess.Popen[str]]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_server_stops_when_it_is_told_to(server: tuple[str, subprocess.Popen[str]], number: signal.Signals) -> None:
     process = server[1]
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=20)
     assert output == "stopped\n"
     assert process.returncode == 0
