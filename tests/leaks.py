@@ -23,6 +23,8 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from grpc_heartbeat import _timers
+
 PATIENCE = 3.0
 """Seconds that a thread, task or socket may take to go away after its test."""
 
@@ -90,7 +92,11 @@ def _addresses(descriptor: int) -> str:
         return f"descriptor {descriptor} ({error})"
 
 
-PROBES = [Probe("thread", live_threads, describe_thread), Probe("socket", open_sockets, describe_socket)]
+PROBES = [
+    Probe("thread", live_threads, describe_thread),
+    Probe("socket", open_sockets, describe_socket),
+    Probe("timer", _timers.armed),
+]
 
 
 class Watch:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from grpc_heartbeat import _timers
 from tests import aiorun, leaks
 
 QUICK = 0.05
@@ -61,6 +62,17 @@ def test_an_open_socket_is_reported_with_its_address() -> None:
         found = watch.leaked(QUICK)
     assert len(found) == 1
     assert f"'127.0.0.1', {port}" in found[0]
+    assert watch.leaked() == []
+
+
+def test_an_armed_timer_is_reported() -> None:
+    watch = leaks.Watch()
+    timer = _timers.timers().timeout(60.0, lambda: None)
+    timer.arm(_timers.clock())
+    found = watch.leaked(QUICK)
+    timer.cancel()
+    assert len(found) == 1
+    assert found[0].startswith("leaked timer: ")
     assert watch.leaked() == []
 
 
