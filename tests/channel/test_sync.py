@@ -267,6 +267,18 @@ def test_background_work_outlives_a_finished_request(server: Server) -> None:
         call.cancel()
 
 
+def test_a_blocking_call_leaves_the_threads_outer_handle_in_place(server: Server) -> None:
+    outer = _grpcio.CancelHandle()
+    with grpc_heartbeat.insecure_channel(server.target) as channel, deadline.limit(5):
+        method = channel.unary_unary(path("UnaryUnary"))
+        _grpcio.calling.handle = outer
+        try:
+            method(b"hello")
+            assert _grpcio.calling.handle is outer
+        finally:
+            _grpcio.calling.handle = None
+
+
 def test_an_ended_call_answers_like_a_finished_future() -> None:
     with grpc_heartbeat.insecure_channel("127.0.0.1:1") as channel:
         call = channel.unary_unary(path("UnaryUnary")).future(b"", timeout=0)
