@@ -55,7 +55,8 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="test-loop", daemon=True)  # a failed test must not hang the run
+        # A daemon, so that a failed test cannot hang the run.
+        self._thread = threading.Thread(target=self._run, name="test-loop", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
