@@ -23,15 +23,17 @@ class SyncLoad:
 
     def unary(self, count: int) -> None:
         """Make ``count`` calls."""
-        call, timeout = self._unary, self._variant.timeout
+        call, timeout, metadata = self._unary, self._variant.timeout, self._variant.metadata
         with self._variant.scope():
             for _ in range(count):
-                call(PAYLOAD, timeout=timeout)
+                call(PAYLOAD, timeout=timeout, metadata=metadata)
 
     def stream(self, count: int) -> None:
         """Make one call that receives ``count`` messages."""
         with self._variant.scope():
-            received = sum(1 for _ in self._stream(b"%d" % count, timeout=self._variant.timeout))
+            received = sum(
+                1 for _ in self._stream(b"%d" % count, timeout=self._variant.timeout, metadata=self._variant.metadata)
+            )
         assert received == count
 
     def close(self) -> None:
@@ -63,15 +65,15 @@ class AioLoad:
         self._run(self._receive(count))
 
     async def _make_calls(self, count: int) -> None:
-        call, timeout = self._unary, self._variant.timeout
+        call, timeout, metadata = self._unary, self._variant.timeout, self._variant.metadata
         with self._variant.scope():
             for _ in range(count):
-                await call(PAYLOAD, timeout=timeout)
+                await call(PAYLOAD, timeout=timeout, metadata=metadata)
 
     async def _receive(self, count: int) -> None:
         received = 0
         with self._variant.scope():
-            async for _ in self._stream(b"%d" % count, timeout=self._variant.timeout):
+            async for _ in self._stream(b"%d" % count, timeout=self._variant.timeout, metadata=self._variant.metadata):
                 received += 1
         assert received == count
 

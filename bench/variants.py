@@ -1,6 +1,7 @@
 """What is compared with bare grpcio, on each side and stack. A variant whose packages are absent is left out, and said.
 
 - ``bare``: grpcio alone; the reference.
+- ``bare, budget by hand``: grpcio alone, with the exact budget that ``ours in scope`` sends: the floor of what it does.
 - ``ours``: a channel or server interceptors of this library, with the same explicit time-out as ``bare``.
 - ``ours in scope``: the same channel with the deadline inherited from a surrounding scope instead.
 - ``ours, interceptors``: this library's official client interceptors, in scope.
@@ -22,15 +23,19 @@ import grpc.aio
 LIMIT = 30.0
 """Seconds: the time-out of every call, so that every variant has the same deadline on the wire."""
 
+BUDGET = (("deadline-budget-v1", "29999123"),)
+"""The metadata entry that a call in scope carries."""
+
 
 @dataclass(frozen=True)
 class ClientVariant:
-    """A way to make a channel, the time-out to give to calls, and the scope to make them in."""
+    """A way to make a channel, the time-out and metadata to give to calls, and the scope to make them in."""
 
     name: str
     open: Callable[[str], Any]
     timeout: float | None = LIMIT
     scope: Callable[[], AbstractContextManager[object]] = nullcontext
+    metadata: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class ServerVariant:
 def sync_clients() -> list[ClientVariant]:
     variants = [
         ClientVariant("bare", grpc.insecure_channel),
+        ClientVariant("bare, budget by hand", grpc.insecure_channel, metadata=BUDGET),
         ClientVariant("no-op interceptor", lambda target: _intercepted(target, [NoOpClient()])),
     ]
     return [*variants, *_ours_clients("grpc_heartbeat", _intercepted), *_opentelemetry_sync_client()]
@@ -53,6 +59,7 @@ def aio_clients() -> list[ClientVariant]:
     noop: list[Any] = [NoOpAioUnaryUnary(), NoOpAioUnaryStream()]
     variants = [
         ClientVariant("bare", grpc.aio.insecure_channel),
+        ClientVariant("bare, budget by hand", grpc.aio.insecure_channel, metadata=BUDGET),
         ClientVariant("no-op interceptor", lambda target: _aio_intercepted(target, noop)),
     ]
     return [*variants, *_ours_clients("grpc_heartbeat.aio", _aio_intercepted), *_opentelemetry_aio_client()]

@@ -92,10 +92,14 @@ class _BlockingMultiCallable(_MultiCallable):
                 return start(request, limit, metadata, credentials, wait, compress)
             if not self._interruptible:
                 start = self._on_future(scope, start)
-            # What ``block_in`` does, without its frames: this is the path of every blocking call in a handler.
+            # What ``block_in`` and ``adopt`` do, without their frames: this is the path of every blocking call in a handler.
+            if not scope.watched:
+                scope.watch()
             call = BlockedCall()
+            scope.members.add(call)
+            if scope.reason is not None:
+                call.scope_cancelled(scope)
             outer = calling.handle
-            scope.adopt(call)
             calling.handle = call
             try:
                 return start(request, limit, metadata, credentials, wait, compress)

@@ -16,7 +16,15 @@ from bench.harness import Quartiles, Row
 from bench.report import plain_table
 
 ROOT = Path(__file__).resolve().parents[2]
-CLIENTS = {"bare", "no-op interceptor", "ours", "ours in scope", "ours, interceptors", "opentelemetry"}
+CLIENTS = {
+    "bare",
+    "bare, budget by hand",
+    "no-op interceptor",
+    "ours",
+    "ours in scope",
+    "ours, interceptors",
+    "opentelemetry",
+}
 SERVERS = {"bare", "no-op interceptor", "ours", "opentelemetry"}
 
 
