@@ -22,6 +22,7 @@ from grpc_heartbeat.channel.ended_aio import (
 )
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.scoped_aio import hold
+from grpc_heartbeat.core.deadline import BUDGET_KEY
 from grpc_heartbeat.core.outgoing import Refusal, plan, refuse
 
 
@@ -47,7 +48,8 @@ class _MultiCallable:
         if not allowed:
             return self._ended(refuse(self._method, timeout, self._total, scope, limit))
         if budget is not None:
-            metadata = grpc.aio.Metadata(*with_budget(metadata, budget))  # grpc.aio is slower with a tuple
+            entries = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
+            metadata = grpc.aio.Metadata(*entries)  # grpc.aio is slower with a tuple
         call = self._inner(
             request,
             timeout=limit,
