@@ -60,7 +60,7 @@ class HealthBoard:
             self._draining = reason
             hooks = self._drain_hooks
         for hook in hooks:
-            _call("health.drain_hook", lambda hook=hook: hook(reason))  # type: ignore[misc]
+            _call("health.drain_hook", lambda hook=hook: hook(reason))  # type: ignore[misc]  # bound for this turn
 
     @property
     def draining(self) -> str | None:
@@ -103,7 +103,7 @@ class HealthBoard:
             return
         self._statuses[service] = status
         for listener in self._listeners:
-            _call("health.listener", lambda listener=listener: listener(service, status))  # type: ignore[misc]
+            _call("health.listener", lambda listener=listener: listener(service, status))  # type: ignore[misc]  # bound for this turn
 
 
 def _status(serving: object) -> ServingStatus:

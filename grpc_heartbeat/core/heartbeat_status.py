@@ -121,4 +121,4 @@ class HeartbeatStatus:
     def _enter(self, event: Event, state: HeartbeatState, **changes: object) -> None:
         known = self.snapshot
         since = known.since if state == known.state else event.at
-        self.snapshot = replace(known, state=state, since=since, **changes)  # type: ignore[arg-type]
+        self.snapshot = replace(known, state=state, since=since, **changes)  # type: ignore[arg-type]  # of its own fields

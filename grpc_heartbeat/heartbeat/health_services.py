@@ -33,9 +33,9 @@ def sync_handlers(board: HealthBoard, pool: DaemonPool) -> dict[str, grpc.RpcMet
     def watch(request: Any, context: Any, send_response_callback: Any) -> Any:
         return servicer.Watch(request, context, send_response_callback)
 
-    check.experimental_thread_pool = pool  # type: ignore[attr-defined]
-    watch.experimental_thread_pool = pool  # type: ignore[attr-defined]
-    watch.experimental_non_blocking = True  # type: ignore[attr-defined]
+    check.experimental_thread_pool = pool  # type: ignore[attr-defined]  # read by grpcio
+    watch.experimental_thread_pool = pool  # type: ignore[attr-defined]  # read by grpcio
+    watch.experimental_non_blocking = True  # type: ignore[attr-defined]  # read by grpcio
     return _handlers(check, watch)
 
 

@@ -62,8 +62,8 @@ class HeartbeatServicer:
         def ping(request: bytes, context: grpc.ServicerContext) -> bytes:
             return self._ping(request, context)
 
-        keepalive.experimental_thread_pool = self.stream_pool  # type: ignore[attr-defined]
-        ping.experimental_thread_pool = unary_pool  # type: ignore[attr-defined]
+        keepalive.experimental_thread_pool = self.stream_pool  # type: ignore[attr-defined]  # read by grpcio
+        ping.experimental_thread_pool = unary_pool  # type: ignore[attr-defined]  # read by grpcio
         return {
             "Keepalive": grpc.stream_stream_rpc_method_handler(keepalive),
             "Ping": grpc.unary_unary_rpc_method_handler(ping),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -144,7 +145,7 @@ class Blocked:
     """A thread that makes a blocking call in a scope of its own."""
 
     def __init__(self, call: Callable[[], Any], seconds: float | None = None) -> None:
-        self.scope = Scope(None, "inherited:/a/b", "/a/b")
+        self.scope = Scope(None if seconds is None else monotonic() + seconds, "inherited:/a/b", "/a/b")
         self.error: BaseException | None = None
         self._call = call
         self._thread = threading.Thread(target=self._run)
@@ -189,6 +190,37 @@ def test_a_blocking_call_is_cancelled_on_the_wire(
     assert facts is not None
     assert (facts.layer, facts.source) == ("scope", "inherited:/a/b")
     assert len(blocked.scope.members) == 0
+
+
+@pytest.mark.parametrize("form", ["call", "with_call"])
+@pytest.mark.parametrize("kind", ["UnaryUnary", "StreamUnary"])
+def test_a_blocking_call_with_an_inherited_deadline_is_cancelled_too(server: Server, kind: str, form: str) -> None:
+    with grpc_heartbeat.insecure_channel(server.target) as channel:
+        blocked = Blocked(block(channel, kind, form), seconds=60)
+        assert server.started.wait(PATIENCE)
+        blocked.scope.cancel(Reason.CLIENT_CANCELLED)
+        error = blocked.join()
+    assert error.code() is grpc.StatusCode.CANCELLED
+    assert server.ended.wait(PATIENCE)
+    facts = timeout_of(error)
+    assert facts is not None
+    assert (facts.layer, facts.limit, facts.source) == ("scope", None, "inherited:/a/b")
+    assert len(blocked.scope.members) == 0
+
+
+@pytest.mark.parametrize("form", ["call", "with_call"])
+@pytest.mark.parametrize("kind", ["UnaryUnary", "StreamUnary"])
+def test_an_inherited_deadline_ends_a_blocking_call_and_says_so(server: Server, kind: str, form: str) -> None:
+    with grpc_heartbeat.insecure_channel(server.target) as channel:
+        blocked = Blocked(block(channel, kind, form), seconds=0.2)
+        error = blocked.join()
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    facts = timeout_of(error)
+    assert facts is not None
+    assert (facts.layer, facts.source) == ("total", "inherited:/a/b")
+    assert facts.limit is not None
+    assert 0 < facts.limit <= 0.2
+    assert facts.limit - 0.05 < facts.elapsed < PATIENCE
 
 
 @pytest.mark.parametrize("public_api_only", [False, True], ids=["seam", "public api"])
