@@ -208,6 +208,29 @@ def test_a_blocking_call_with_an_inherited_deadline_is_cancelled_too(server: Ser
     assert len(blocked.scope.members) == 0
 
 
+class OverScope(Scope):
+    """A scope that learns of the end of its RPC only when a call asks to be told."""
+
+    watched = False
+
+    def watch(self) -> None:
+        self.watched = True
+        self.cancel(Reason.CLIENT_CANCELLED)
+
+
+@pytest.mark.parametrize("seconds", [None, 60])
+@pytest.mark.parametrize("kind", ["UnaryUnary", "StreamUnary"])
+def test_a_cancel_while_the_call_is_being_made_is_not_missed(server: Server, kind: str, seconds: float | None) -> None:
+    scope = OverScope(None if seconds is None else monotonic() + seconds, "inherited:/a/b", "/a/b")
+    with grpc_heartbeat.insecure_channel(server.target) as channel:
+        token = current_scope.set(scope)
+        with pytest.raises(grpc.RpcError) as caught:
+            block(channel, kind, "call")()
+        current_scope.reset(token)
+    assert caught.value.code() is grpc.StatusCode.CANCELLED
+    assert len(scope.members) == 0
+
+
 @pytest.mark.parametrize("form", ["call", "with_call"])
 @pytest.mark.parametrize("kind", ["UnaryUnary", "StreamUnary"])
 def test_an_inherited_deadline_ends_a_blocking_call_and_says_so(server: Server, kind: str, form: str) -> None:
