@@ -17,12 +17,14 @@ from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
 from grpc_heartbeat.interceptors.server import DeadlineServerInterceptor
 from grpc_heartbeat.options import client_options, server_options
+from grpc_heartbeat.policy import TimeoutPolicy
 
 __all__ = [
     "Channel",
     "HealthBoard",
     "HeartbeatPolicy",
     "Identity",
+    "TimeoutPolicy",
     "Timeouts",
     "add_to_server",
     "aio",
@@ -60,7 +62,7 @@ def insecure_channel(
     options: ChannelOptions | None = None,
     compression: grpc.Compression | None = None,
     *,
-    timeouts: Timeouts | None = None,
+    timeouts: Timeouts | TimeoutPolicy | None = None,
     heartbeat: HeartbeatPolicy | None = None,
     identity: Identity | None = None,
     name: str | None = None,
@@ -84,7 +86,7 @@ def secure_channel(
     options: ChannelOptions | None = None,
     compression: grpc.Compression | None = None,
     *,
-    timeouts: Timeouts | None = None,
+    timeouts: Timeouts | TimeoutPolicy | None = None,
     heartbeat: HeartbeatPolicy | None = None,
     identity: Identity | None = None,
     name: str | None = None,
@@ -97,7 +99,7 @@ def secure_channel(
 def wrap_channel(
     channel: grpc.Channel,
     *,
-    timeouts: Timeouts | None = None,
+    timeouts: Timeouts | TimeoutPolicy | None = None,
     heartbeat: HeartbeatPolicy | None = None,
     identity: Identity | None = None,
     name: str | None = None,
@@ -112,7 +114,7 @@ def wrap_channel(
     return wrapped
 
 
-def client_interceptors(*, timeouts: Timeouts | None = None) -> list[DeadlineClientInterceptor]:
+def client_interceptors(*, timeouts: Timeouts | TimeoutPolicy | None = None) -> list[DeadlineClientInterceptor]:
     """Return interceptors for ``grpc.intercept_channel``, for those who cannot change how the channel is made."""
     return [DeadlineClientInterceptor(timeouts)]
 

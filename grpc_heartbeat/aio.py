@@ -20,6 +20,7 @@ from grpc_heartbeat.interceptors.client_aio import (
 )
 from grpc_heartbeat.interceptors.server_aio import AioDeadlineServerInterceptor
 from grpc_heartbeat.options import client_options, server_options
+from grpc_heartbeat.policy import TimeoutPolicy
 
 __all__ = [
     "Channel",
@@ -45,7 +46,7 @@ def insecure_channel(
     compression: grpc.Compression | None = None,
     interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
     *,
-    timeouts: Timeouts | None = None,
+    timeouts: Timeouts | TimeoutPolicy | None = None,
     heartbeat: HeartbeatPolicy | None = None,
     identity: Identity | None = None,
     name: str | None = None,
@@ -67,7 +68,7 @@ def secure_channel(
     compression: grpc.Compression | None = None,
     interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
     *,
-    timeouts: Timeouts | None = None,
+    timeouts: Timeouts | TimeoutPolicy | None = None,
     heartbeat: HeartbeatPolicy | None = None,
     identity: Identity | None = None,
     name: str | None = None,
@@ -82,7 +83,7 @@ def secure_channel(
 def wrap_channel(
     channel: grpc.aio.Channel,
     *,
-    timeouts: Timeouts | None = None,
+    timeouts: Timeouts | TimeoutPolicy | None = None,
     heartbeat: HeartbeatPolicy | None = None,
     identity: Identity | None = None,
     name: str | None = None,
@@ -94,7 +95,7 @@ def wrap_channel(
     return _with_heartbeat(Channel(channel, timeouts), heartbeat, identity, name or "")
 
 
-def client_interceptors(*, timeouts: Timeouts | None = None) -> list[grpc.aio.ClientInterceptor]:
+def client_interceptors(*, timeouts: Timeouts | TimeoutPolicy | None = None) -> list[grpc.aio.ClientInterceptor]:
     """Return interceptors for a ``grpc.aio`` channel, one per RPC kind; put them after all others."""
     kinds = (UnaryUnaryDeadline, UnaryStreamDeadline, StreamUnaryDeadline, StreamStreamDeadline)
     return [kind(timeouts) for kind in kinds]
@@ -106,7 +107,7 @@ def server_interceptors() -> list[grpc.aio.ServerInterceptor]:
 
 
 def _with_ours(
-    interceptors: Sequence[grpc.aio.ClientInterceptor] | None, timeouts: Timeouts | None
+    interceptors: Sequence[grpc.aio.ClientInterceptor] | None, timeouts: Timeouts | TimeoutPolicy | None
 ) -> list[grpc.aio.ClientInterceptor] | None:
     """Put our interceptors behind the application's, so that the time it spends in its own counts."""
     return [*interceptors, *client_interceptors(timeouts=timeouts)] if interceptors else None

@@ -23,7 +23,7 @@ import grpc.aio
 
 from grpc_heartbeat._types import FutureBase
 from grpc_heartbeat.core.facts import TimeoutFacts
-from grpc_heartbeat.core.outgoing import Refusal
+from grpc_heartbeat.core.wording import Verdict
 
 __all__ = ["AioEndedCall", "EndedCall", "TimeoutFacts", "timeout_of"]
 
@@ -32,9 +32,9 @@ TIMEOUT_ATTRIBUTE = "timeout"
 """Under this name the facts are attached to the errors that grpcio makes."""
 
 
-def status_of(refusal: Refusal) -> grpc.StatusCode:
-    """Return the status code with which a refused call ends."""
-    return grpc.StatusCode.DEADLINE_EXCEEDED if refusal.expired else grpc.StatusCode.CANCELLED
+def status_of(verdict: Verdict) -> grpc.StatusCode:
+    """Return the status code of ``verdict``."""
+    return grpc.StatusCode[verdict.status]
 
 
 def timeout_of(error: BaseException) -> TimeoutFacts | None:
@@ -50,11 +50,11 @@ class EndedCall(grpc.RpcError, grpc.Call, FutureBase):
     rendezvous objects do.
     """
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.details)
-        self._code = status_of(refusal)
-        self._details = refusal.details
-        self.timeout = refusal.facts
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.details)
+        self._code = status_of(verdict)
+        self._details = verdict.details
+        self.timeout = verdict.facts
 
     def code(self) -> grpc.StatusCode:
         return self._code
@@ -114,10 +114,10 @@ class EndedCall(grpc.RpcError, grpc.Call, FutureBase):
 class AioEndedCall(grpc.aio.AioRpcError):
     """The error of an asyncio call that ended before anything was sent."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(status_of(refusal), grpc.aio.Metadata(), grpc.aio.Metadata(), refusal.details, refusal.details)
-        self._refusal = refusal
-        self.timeout = refusal.facts
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(status_of(verdict), grpc.aio.Metadata(), grpc.aio.Metadata(), verdict.details, verdict.details)
+        self._verdict = verdict
+        self.timeout = verdict.facts
 
-    def __reduce__(self) -> tuple[type[AioEndedCall], tuple[Refusal]]:
-        return (type(self), (self._refusal,))
+    def __reduce__(self) -> tuple[type[AioEndedCall], tuple[Verdict]]:
+        return (type(self), (self._verdict,))

@@ -20,6 +20,7 @@ from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.multicallables_aio import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from grpc_heartbeat.channel.scoped_aio import running_loop
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.policy import TimeoutPolicy
 
 if TYPE_CHECKING:
     from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
@@ -36,11 +37,11 @@ class Channel(grpc.aio.Channel):
     """
 
     def __init__(
-        self, inner: grpc.aio.Channel, timeouts: Timeouts | None = None, *, limited_inside: bool = False
+        self, inner: grpc.aio.Channel, timeouts: Timeouts | TimeoutPolicy | None = None, *, limited_inside: bool = False
     ) -> None:
         self._inner = inner
         self._limited_inside = limited_inside
-        self._total = timeouts.total if timeouts is not None else None
+        self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
         self.heartbeat: AioHeartbeat | None = None
         self._heartbeat_started = True
 
@@ -94,7 +95,11 @@ class Channel(grpc.aio.Channel):
     ) -> AioUnaryUnaryBase:
         self._start_heartbeat()
         inner = make(self._inner.unary_unary, method, request_serializer, response_deserializer, _registered_method)
-        return inner if self._limited_inside else UnaryUnary(self, inner, method, self._total)
+        return (
+            inner
+            if self._limited_inside
+            else UnaryUnary(self, inner, method, self._timeouts.limits(method, streams=False))
+        )
 
     def unary_stream(
         self,
@@ -105,7 +110,11 @@ class Channel(grpc.aio.Channel):
     ) -> AioUnaryStreamBase:
         self._start_heartbeat()
         inner = make(self._inner.unary_stream, method, request_serializer, response_deserializer, _registered_method)
-        return inner if self._limited_inside else UnaryStream(self, inner, method, None)
+        return (
+            inner
+            if self._limited_inside
+            else UnaryStream(self, inner, method, self._timeouts.limits(method, streams=True))
+        )
 
     def stream_unary(
         self,
@@ -116,7 +125,11 @@ class Channel(grpc.aio.Channel):
     ) -> AioStreamUnaryBase:
         self._start_heartbeat()
         inner = make(self._inner.stream_unary, method, request_serializer, response_deserializer, _registered_method)
-        return inner if self._limited_inside else StreamUnary(self, inner, method, self._total)
+        return (
+            inner
+            if self._limited_inside
+            else StreamUnary(self, inner, method, self._timeouts.limits(method, streams=False))
+        )
 
     def stream_stream(
         self,
@@ -127,7 +140,11 @@ class Channel(grpc.aio.Channel):
     ) -> AioStreamStreamBase:
         self._start_heartbeat()
         inner = make(self._inner.stream_stream, method, request_serializer, response_deserializer, _registered_method)
-        return inner if self._limited_inside else StreamStream(self, inner, method, None)
+        return (
+            inner
+            if self._limited_inside
+            else StreamStream(self, inner, method, self._timeouts.limits(method, streams=True))
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

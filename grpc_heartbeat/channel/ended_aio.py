@@ -9,22 +9,22 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat._types import AioStreamStreamCall, AioStreamUnaryCall, AioUnaryStreamCall, AioUnaryUnaryCall
-from grpc_heartbeat.core.outgoing import Refusal
+from grpc_heartbeat.core.wording import Verdict
 from grpc_heartbeat.errors import AioEndedCall
 
 
 class _Ended:
     """What the four kinds share."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        self._refusal = refusal
-        self.timeout = refusal.facts
+    def __init__(self, verdict: Verdict) -> None:
+        self._verdict = verdict
+        self.timeout = verdict.facts
 
     def _error(self) -> AioEndedCall:
-        return AioEndedCall(self._refusal)
+        return AioEndedCall(self._verdict)
 
     def cancelled(self) -> bool:
-        return not self._refusal.expired
+        return self._verdict.status == "CANCELLED"
 
     def done(self) -> bool:
         return True
@@ -48,10 +48,10 @@ class _Ended:
         return self._error().code()
 
     async def details(self) -> str:
-        return self._refusal.details
+        return self._verdict.details
 
     async def debug_error_string(self) -> str:
-        return self._refusal.details
+        return self._verdict.details
 
     async def wait_for_connection(self) -> None:
         raise self._error()

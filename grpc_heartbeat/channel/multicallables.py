@@ -18,6 +18,7 @@ from grpc_heartbeat._types import StreamStreamBase, StreamUnaryBase, UnaryStream
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.scoped import BlockedCall, annotate, hold
 from grpc_heartbeat.core.deadline import BUDGET_KEY
+from grpc_heartbeat.core.limits import Limits
 from grpc_heartbeat.core.outgoing import plan, refuse
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.errors import EndedCall
@@ -29,11 +30,11 @@ class _MultiCallable:
     It keeps its channel alive, as grpcio's do: a program may hold a stub only.
     """
 
-    def __init__(self, owner: grpc.Channel, inner: Any, method: str, total: float | None) -> None:
+    def __init__(self, owner: grpc.Channel, inner: Any, method: str, limits: Limits) -> None:
         self._owner = owner
         self._inner = inner
         self._method = method
-        self._total = total
+        self._limits = limits
 
     def _start(
         self,
@@ -49,9 +50,9 @@ class _MultiCallable:
         scope = current_scope.get()
         if scope is not None and scope.finished:
             scope = None
-        limit, budget, allowed = plan(timeout, self._total, scope, monotonic())
+        limit, budget, allowed = plan(timeout, self._limits.total, scope, monotonic())
         if not allowed:
-            return EndedCall(refuse(self._method, timeout, self._total, scope, limit))
+            return EndedCall(refuse(self._method, timeout, self._limits, scope, limit))
         if budget is not None:
             metadata = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
         call = start(request, limit, metadata, credentials, wait, compress)
@@ -63,8 +64,8 @@ class _MultiCallable:
 class _BlockingMultiCallable(_MultiCallable):
     """The two kinds with a single response, whose call may block the calling thread."""
 
-    def __init__(self, owner: grpc.Channel, inner: Any, method: str, total: float | None) -> None:
-        super().__init__(owner, inner, method, total)
+    def __init__(self, owner: grpc.Channel, inner: Any, method: str, limits: Limits) -> None:
+        super().__init__(owner, inner, method, limits)
         self._interruptible = interruptible(inner)
 
     def _block(
@@ -82,9 +83,9 @@ class _BlockingMultiCallable(_MultiCallable):
         if scope is not None and scope.finished:
             scope = None
         started = monotonic()
-        limit, budget, allowed = plan(timeout, self._total, scope, started)
+        limit, budget, allowed = plan(timeout, self._limits.total, scope, started)
         if not allowed:
-            raise EndedCall(refuse(self._method, timeout, self._total, scope, limit))
+            raise EndedCall(refuse(self._method, timeout, self._limits, scope, limit))
         if budget is not None:
             metadata = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
         try:
@@ -107,7 +108,7 @@ class _BlockingMultiCallable(_MultiCallable):
                 calling.handle = outer
                 scope.members.discard(call)
         except grpc.RpcError as error:
-            annotate(error, timeout, self._total, scope, limit, monotonic() - started)
+            annotate(error, self._method, timeout, self._limits, scope, limit, monotonic() - started)
             raise
 
     def _on_future(self, scope: Scope, start: Callable[..., Any]) -> Callable[..., Any]:
@@ -146,7 +147,7 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
         try:
             return self._inner(request, left, ((BUDGET_KEY, str(int(left * 1e6))),), credentials, wait, compress)
         except grpc.RpcError as error:
-            annotate(error, None, None, scope, left, left - (scope.remaining(monotonic()) or 0.0))
+            annotate(error, self._method, None, self._limits, scope, left, left - (scope.remaining(monotonic()) or 0.0))
             raise
         finally:
             calling.handle = outer
@@ -162,7 +163,7 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
         compression: grpc.Compression | None = None,
     ) -> Any:
         scope = current_scope.get()
-        if timeout is None and self._total is None:
+        if timeout is None and self._limits.total is None:
             if scope is None:
                 return self._inner(request, None, metadata, credentials, wait_for_ready, compression)
             if metadata is None and self._interruptible:

@@ -23,7 +23,9 @@ from grpc_heartbeat.channel.ended_aio import (
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.scoped_aio import hold
 from grpc_heartbeat.core.deadline import BUDGET_KEY
-from grpc_heartbeat.core.outgoing import Refusal, plan, refuse
+from grpc_heartbeat.core.limits import Limits
+from grpc_heartbeat.core.outgoing import plan, refuse
+from grpc_heartbeat.core.wording import Verdict
 
 
 class _MultiCallable:
@@ -32,21 +34,21 @@ class _MultiCallable:
     It keeps its channel alive, as grpcio's do: a program may hold a stub only.
     """
 
-    _ended: Callable[[Refusal], Any]
+    _ended: Callable[[Verdict], Any]
 
-    def __init__(self, owner: grpc.aio.Channel, inner: Any, method: str, total: float | None) -> None:
+    def __init__(self, owner: grpc.aio.Channel, inner: Any, method: str, limits: Limits) -> None:
         self._owner = owner
         self._inner = inner
         self._method = method
-        self._total = total
+        self._limits = limits
 
     def _start(self, request: Any, timeout: Any, metadata: Any, credentials: Any, wait: Any, compression: Any) -> Any:
         scope = current_scope.get()
         if scope is not None and scope.finished:
             scope = None
-        limit, budget, allowed = plan(timeout, self._total, scope, monotonic())
+        limit, budget, allowed = plan(timeout, self._limits.total, scope, monotonic())
         if not allowed:
-            return self._ended(refuse(self._method, timeout, self._total, scope, limit))
+            return self._ended(refuse(self._method, timeout, self._limits, scope, limit))
         if budget is not None:
             entries = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
             metadata = grpc.aio.Metadata(*entries)  # grpc.aio is slower with a tuple

@@ -10,8 +10,9 @@ import grpc
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._grpcio import CancelHandle, calling
-from grpc_heartbeat.core.outgoing import facts
+from grpc_heartbeat.core.limits import Limits
 from grpc_heartbeat.core.scope import Reason, Scope
+from grpc_heartbeat.core.wording import ended_by_grpc
 from grpc_heartbeat.errors import TIMEOUT_ATTRIBUTE
 
 
@@ -77,10 +78,18 @@ def hold(scope: Scope, call: Any) -> None:
 
 
 def annotate(
-    error: grpc.RpcError, timeout: Any, policy: float | None, scope: Scope | None, limit: float | None, elapsed: float
+    error: grpc.RpcError,
+    method: str,
+    timeout: Any,
+    limits: Limits,
+    scope: Scope | None,
+    limit: float | None,
+    elapsed: float,
 ) -> None:
-    """Attach the facts to an error with which one of our limits ended the call. The arguments are those of ``facts``."""
+    """Attach the facts to an error with which one of our limits ended the call. The arguments are ``ended_by_grpc``'s."""
     if isinstance(error, grpc.Call):
-        found = facts(error.code().name, timeout, policy, scope, limit, elapsed)
-        if found is not None:
-            setattr(error, TIMEOUT_ATTRIBUTE, found)
+        verdict = ended_by_grpc(
+            error.code().name, error.details() or "", method, timeout, limits, scope, limit, elapsed
+        )
+        if verdict is not None:
+            setattr(error, TIMEOUT_ATTRIBUTE, verdict.facts)

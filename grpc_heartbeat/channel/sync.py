@@ -13,6 +13,7 @@ from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.policy import TimeoutPolicy
 
 if TYPE_CHECKING:
     from grpc_heartbeat.heartbeat.client import SyncHeartbeat
@@ -25,9 +26,9 @@ class Channel(grpc.Channel):
         heartbeat: The channel's heartbeat stream, or ``None`` when no policy was given.
     """
 
-    def __init__(self, inner: grpc.Channel, timeouts: Timeouts | None = None) -> None:
+    def __init__(self, inner: grpc.Channel, timeouts: Timeouts | TimeoutPolicy | None = None) -> None:
         self._inner = inner
-        self._total = timeouts.total if timeouts is not None else None
+        self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
         self.heartbeat: SyncHeartbeat | None = None
 
     def start_heartbeat(self, policy: HeartbeatPolicy, identity: Identity, name: str) -> None:
@@ -54,7 +55,7 @@ class Channel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> UnaryUnary:
         inner = make(self._inner.unary_unary, method, request_serializer, response_deserializer, _registered_method)
-        return UnaryUnary(self, inner, method, self._total)
+        return UnaryUnary(self, inner, method, self._timeouts.limits(method, streams=False))
 
     def unary_stream(
         self,
@@ -64,7 +65,7 @@ class Channel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> UnaryStream:
         inner = make(self._inner.unary_stream, method, request_serializer, response_deserializer, _registered_method)
-        return UnaryStream(self, inner, method, None)
+        return UnaryStream(self, inner, method, self._timeouts.limits(method, streams=True))
 
     def stream_unary(
         self,
@@ -74,7 +75,7 @@ class Channel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> StreamUnary:
         inner = make(self._inner.stream_unary, method, request_serializer, response_deserializer, _registered_method)
-        return StreamUnary(self, inner, method, self._total)
+        return StreamUnary(self, inner, method, self._timeouts.limits(method, streams=False))
 
     def stream_stream(
         self,
@@ -84,7 +85,7 @@ class Channel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> StreamStream:
         inner = make(self._inner.stream_stream, method, request_serializer, response_deserializer, _registered_method)
-        return StreamStream(self, inner, method, None)
+        return StreamStream(self, inner, method, self._timeouts.limits(method, streams=True))
 
     def close(self) -> None:
         if self.heartbeat is not None:

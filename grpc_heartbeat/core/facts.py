@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Layer = Literal["total", "scope"]
-"""``total``: the call's whole budget was spent. ``scope``: the inbound RPC on whose behalf it was made ended first."""
+Layer = Literal["connect", "header", "idle", "write", "total", "scope", "proxy"]
+"""Which limit ended a call.
+
+``connect``: no connection in time. ``header``: connected, but the server did not accept the call in time. ``idle``: no
+message came in time while the application waited for one. ``write``: a message was not taken in time. ``total``: the call's
+whole budget was spent. ``scope``: the inbound RPC on whose behalf it was made ended first. ``proxy``: a proxy on the way gave
+up waiting for the server, by a limit of its own.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +21,15 @@ class TimeoutFacts:
 
     Attributes:
         layer: The layer that ended it.
-        limit: The call's limit in seconds; ``None`` when the inbound RPC was cancelled, which is no limit.
-        elapsed: Seconds from the start of the call to its end.
-        source: Where the limit came from: ``explicit`` (the call's own ``timeout=``), ``policy`` (the channel's
-            ``Timeouts``), ``inherited:<method>`` (what was left of an inbound RPC's budget) or ``limit``
-            (``deadline.limit``).
-        connectivity: The channel's state when the call ended, if it was known.
+        limit: That layer's limit in seconds; ``None`` when it is not known (``proxy``), or when the inbound RPC was
+            cancelled, which is no limit.
+        elapsed: Seconds that the layer had taken when the call ended; for ``total``, ``scope`` and ``proxy`` from the call's
+            start.
+        source: Where the limit came from: ``explicit`` (the call's own ``timeout=`` or ``timeouts(…)`` around it),
+            ``policy:<name>`` (the channel's ``timeouts=``; the name is the entry's), ``inherited:<method>`` (what was left of
+            an inbound RPC's budget), ``limit`` (``deadline.limit``) or ``proxy``.
+        connectivity: The channel's state when the call ended, such as ``"READY"``, if it was known.
+        last_error: What the last attempt to connect failed with, if that was known.
     """
 
     layer: Layer
@@ -28,3 +37,4 @@ class TimeoutFacts:
     elapsed: float
     source: str
     connectivity: str | None = None
+    last_error: str | None = None

@@ -4,26 +4,16 @@ The smallest of three limits wins: the call's own ``timeout=``, the channel's po
 whose scope the call is made. A longer explicit time-out never extends an inherited one. Nothing is sent when the scope was
 cancelled or nothing is left.
 
-This runs for every call, so it makes no object: what an error has to say is worked out by ``facts`` when there is an error.
+This runs for every call, so it makes no object: what an error has to say is worked out when there is one (``core.wording``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from grpc_heartbeat.core.deadline import normalize_timeout
 from grpc_heartbeat.core.facts import TimeoutFacts
+from grpc_heartbeat.core.limits import Limits
 from grpc_heartbeat.core.scope import Reason, Scope
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a call ends before anything is sent."""
-
-    expired: bool
-    """True: DEADLINE_EXCEEDED. False: CANCELLED."""
-    details: str
-    facts: TimeoutFacts
+from grpc_heartbeat.core.wording import Verdict, source_of, why_cancelled
 
 
 def inheritable(scope: Scope | None) -> Scope | None:
@@ -67,44 +57,29 @@ def plan(
         return None, None, True
     if limit <= 0:
         return limit, None, False
-    return limit, str(int(limit * 1e6)) if ours else None, True  # as encode_budget does, without its frame
+    return limit, str(int(limit * 1e6)) if ours and not exact(limit) else None, True
 
 
-def refuse(method: str, timeout: object, policy: float | None, scope: Scope | None, limit: float | None) -> Refusal:
-    """Say why a call of ``method`` may not start; the other arguments are those of ``plan`` and the limit it returned."""
+def refuse(method: str, timeout: object, limits: Limits, scope: Scope | None, limit: float | None) -> Verdict:
+    """Say why a call of ``method`` may not start; ``limit`` is what ``plan`` returned."""
     if scope is not None and scope.reason is not None:
         expired = scope.reason is Reason.EXPIRED
-        what = "deadline has passed" if expired else "client has cancelled it"
-        details = f"{method} was not sent: it belongs to the inbound RPC {scope.method}, whose {what}"
-        return Refusal(expired, details, TimeoutFacts("scope", limit if expired else None, 0.0, scope.source))
-    source = _source(timeout, policy, scope, limit)
+        details = f"{method} was not sent: {why_cancelled(scope)}"
+        facts = TimeoutFacts("scope", limit if expired else None, 0.0, scope.source)
+        return Verdict("DEADLINE_EXCEEDED" if expired else "CANCELLED", details, facts)
+    source = source_of(timeout, limits, scope, limit)
     spent = f"been spent {-limit:.3f} s" if limit else "no time left"
     details = f"{method} was not sent: its total time-out ({source}) had {spent} before the call started"
-    return Refusal(True, details, TimeoutFacts("total", limit, 0.0, source))
+    return Verdict("DEADLINE_EXCEEDED", details, TimeoutFacts("total", limit, 0.0, source))
 
 
-def facts(
-    status: str, timeout: object, policy: float | None, scope: Scope | None, limit: float | None, elapsed: float
-) -> TimeoutFacts | None:
-    """Return the facts when a call that gRPC ended with ``status`` was ended by one of our limits, else ``None``.
+def exact(seconds: float) -> bool:
+    """Tell whether ``grpc-timeout`` says ``seconds`` to the millisecond, so that no exact budget is needed beside it.
 
-    Args:
-        status: The status code's name.
-        elapsed: Seconds from the call's start to its end. The other arguments are those of ``plan`` and its limit.
+    gRPC's C-core rounds up to whole milliseconds below 1 s, to 10 ms below 10 s, to 0.1 s below 100 s and to 1 s above (its
+    ``Timeout``); limits of a policy are mostly such round numbers.
     """
-    reason = None if scope is None else scope.reason
-    if status == "DEADLINE_EXCEEDED" and limit is not None:
-        by_scope = reason is Reason.EXPIRED and elapsed < limit
-        return TimeoutFacts("scope" if by_scope else "total", limit, elapsed, _source(timeout, policy, scope, limit))
-    if status == "CANCELLED" and scope is not None and reason is not None:
-        return TimeoutFacts("scope", None, elapsed, scope.source)
-    return None
-
-
-def _source(timeout: object, policy: float | None, scope: Scope | None, limit: float | None) -> str:
-    """Return where ``limit`` came from."""
-    if timeout is not None and normalize_timeout(timeout) == limit:
-        return "explicit"
-    if policy == limit or scope is None:
-        return "policy"
-    return scope.source
+    if seconds < 1.0:
+        return True
+    quanta = seconds * (100.0 if seconds < 10.0 else 10.0 if seconds < 100.0 else 1.0 if seconds < 1000.0 else 0.1)
+    return -(-quanta // 1) - quanta < (0.1 if seconds < 10.0 else 0.01 if seconds < 100.0 else 0.0001)

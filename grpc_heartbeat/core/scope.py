@@ -25,6 +25,8 @@ class Reason(Enum):
 
     EXPIRED = "expired"
     CLIENT_CANCELLED = "client_cancelled"
+    DRAINING = "draining"
+    PARENT = "parent"
 
 
 class Member(Protocol):

@@ -20,6 +20,7 @@ from grpc_heartbeat.config import Timeouts
 from grpc_heartbeat.core.outgoing import inheritable, plan, refuse
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.errors import EndedCall
+from grpc_heartbeat.policy import TimeoutPolicy
 
 
 class _Details(NamedTuple):
@@ -43,8 +44,8 @@ class DeadlineClientInterceptor(
 ):
     """Gives outbound calls the deadline and the cancellation of the inbound RPC in whose handler they are made."""
 
-    def __init__(self, timeouts: Timeouts | None = None) -> None:
-        self._total = timeouts.total if timeouts is not None else None
+    def __init__(self, timeouts: Timeouts | TimeoutPolicy | None = None) -> None:
+        self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         return self._one_response(continuation, client_call_details, request)
@@ -61,20 +62,22 @@ class DeadlineClientInterceptor(
     def _one_response(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
         scope = inheritable(current_scope.get())
         started = monotonic()
-        limit, budget, allowed = plan(details.timeout, self._total, scope, started)
+        limits = self._timeouts.limits(details.method, streams=False)
+        limit, budget, allowed = plan(details.timeout, limits.total, scope, started)
         if not allowed:
-            return EndedCall(refuse(details.method, details.timeout, self._total, scope, limit))
+            return EndedCall(refuse(details.method, details.timeout, limits, scope, limit))
         changed = _changed(details, limit, budget)
         call = continuation(changed, request) if scope is None else _in_scope(scope, continuation, changed, request)
         if isinstance(call, grpc.RpcError):
-            annotate(call, details.timeout, self._total, scope, limit, monotonic() - started)
+            annotate(call, details.method, details.timeout, limits, scope, limit, monotonic() - started)
         return call
 
     def _stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
         scope = inheritable(current_scope.get())
-        limit, budget, allowed = plan(details.timeout, None, scope, monotonic())
+        limits = self._timeouts.limits(details.method, streams=True)
+        limit, budget, allowed = plan(details.timeout, limits.total, scope, monotonic())
         if not allowed:
-            return EndedCall(refuse(details.method, details.timeout, None, scope, limit))
+            return EndedCall(refuse(details.method, details.timeout, limits, scope, limit))
         call = continuation(_changed(details, limit, budget), request)
         if scope is not None:
             hold(scope, call)

@@ -22,14 +22,18 @@ from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.scoped_aio import hold
 from grpc_heartbeat.config import Timeouts
 from grpc_heartbeat.core.outgoing import inheritable, plan, refuse
+from grpc_heartbeat.policy import TimeoutPolicy
 
 
-async def _start(continuation: Any, details: Any, request: Any, total: float | None, ended: Any) -> Any:
+async def _start(
+    continuation: Any, details: Any, request: Any, timeouts: TimeoutPolicy, streams: bool, ended: Any
+) -> Any:
     method = details.method.decode() if isinstance(details.method, bytes) else details.method
     scope = inheritable(current_scope.get())
-    limit, budget, allowed = plan(details.timeout, total, scope, monotonic())
+    limits = timeouts.limits(method, streams=streams)
+    limit, budget, allowed = plan(details.timeout, limits.total, scope, monotonic())
     if not allowed:
-        return ended(refuse(method, details.timeout, total, scope, limit))
+        return ended(refuse(method, details.timeout, limits, scope, limit))
     call = await continuation(_changed(details, limit, budget), request)
     if scope is not None:
         hold(scope, call)
@@ -43,34 +47,38 @@ def _changed(details: Any, limit: float | None, budget: str | None) -> Any:
     return details._replace(timeout=limit, metadata=metadata)
 
 
-class _WithTotal:
-    def __init__(self, timeouts: Timeouts | None = None) -> None:
-        self._total = timeouts.total if timeouts is not None else None
+class _WithPolicy:
+    def __init__(self, timeouts: Timeouts | TimeoutPolicy | None = None) -> None:
+        self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
 
 
-class UnaryUnaryDeadline(_WithTotal, grpc.aio.UnaryUnaryClientInterceptor):
+class UnaryUnaryDeadline(_WithPolicy, grpc.aio.UnaryUnaryClientInterceptor):
     """For unary-unary calls."""
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return await _start(continuation, client_call_details, request, self._total, EndedUnaryUnaryCall)
+        return await _start(continuation, client_call_details, request, self._timeouts, False, EndedUnaryUnaryCall)
 
 
-class UnaryStreamDeadline(_WithTotal, grpc.aio.UnaryStreamClientInterceptor):
+class UnaryStreamDeadline(_WithPolicy, grpc.aio.UnaryStreamClientInterceptor):
     """For unary-stream calls."""
 
     async def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return await _start(continuation, client_call_details, request, None, EndedUnaryStreamCall)
+        return await _start(continuation, client_call_details, request, self._timeouts, True, EndedUnaryStreamCall)
 
 
-class StreamUnaryDeadline(_WithTotal, grpc.aio.StreamUnaryClientInterceptor):
+class StreamUnaryDeadline(_WithPolicy, grpc.aio.StreamUnaryClientInterceptor):
     """For stream-unary calls."""
 
     async def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        return await _start(continuation, client_call_details, request_iterator, self._total, EndedStreamUnaryCall)
+        return await _start(
+            continuation, client_call_details, request_iterator, self._timeouts, False, EndedStreamUnaryCall
+        )
 
 
-class StreamStreamDeadline(_WithTotal, grpc.aio.StreamStreamClientInterceptor):
+class StreamStreamDeadline(_WithPolicy, grpc.aio.StreamStreamClientInterceptor):
     """For stream-stream calls."""
 
     async def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        return await _start(continuation, client_call_details, request_iterator, None, EndedStreamStreamCall)
+        return await _start(
+            continuation, client_call_details, request_iterator, self._timeouts, True, EndedStreamStreamCall
+        )
