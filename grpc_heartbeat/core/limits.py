@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Part = Literal["total", "connect", "header", "idle", "write"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -52,7 +52,9 @@ class Limits:
 
     def changed(self, parts: Mapping[Part, float | None], source: str = EXPLICIT) -> Limits:
         """Return these limits with ``parts`` in place of the same ones here."""
-        return replace(self, **parts, sources={**self.sources, **dict.fromkeys(parts, source)})
+        values: dict[str, Any] = {"sources": {**self.sources, **dict.fromkeys(parts, source)}}
+        values.update(parts.items())
+        return replace(self, **values)
 
 
 UNLIMITED = Limits()
