@@ -4,6 +4,10 @@ The smallest of three limits wins: the call's own ``timeout=``, the channel's po
 whose scope the call is made. A longer explicit time-out never extends an inherited one. Nothing is sent when the scope was
 cancelled or nothing is left.
 
+Wherever a scope or a policy limits a call, the exact budget goes along, round numbers included: gRPC's C-core rounds
+``grpc-timeout`` up to three digits and then sends, to save bytes, any time-out again that it sent on the connection before
+and that is up to 3 % longer. What a number becomes on the wire depends on the calls before it.
+
 This runs for every call, so it makes no object: what an error has to say is worked out when there is one (``core.wording``).
 """
 
@@ -57,7 +61,7 @@ def plan(
         return None, None, True
     if limit <= 0:
         return limit, None, False
-    return limit, str(int(limit * 1e6)) if ours and not exact(limit) else None, True
+    return limit, str(int(limit * 1e6)) if ours else None, True
 
 
 def refuse(method: str, timeout: object, limits: Limits, scope: Scope | None, limit: float | None) -> Verdict:
@@ -65,21 +69,9 @@ def refuse(method: str, timeout: object, limits: Limits, scope: Scope | None, li
     if scope is not None and scope.reason is not None:
         expired = scope.reason is Reason.EXPIRED
         details = f"{method} was not sent: {why_cancelled(scope)}"
-        facts = TimeoutFacts("scope", limit if expired else None, 0.0, scope.source)
+        facts = TimeoutFacts("scope", None, 0.0, scope.source)
         return Verdict("DEADLINE_EXCEEDED" if expired else "CANCELLED", details, facts)
     source = source_of(timeout, limits, scope, limit)
     spent = f"been spent {-limit:.3f} s" if limit else "no time left"
     details = f"{method} was not sent: its total time-out ({source}) had {spent} before the call started"
     return Verdict("DEADLINE_EXCEEDED", details, TimeoutFacts("total", limit, 0.0, source))
-
-
-def exact(seconds: float) -> bool:
-    """Tell whether ``grpc-timeout`` says ``seconds`` to the millisecond, so that no exact budget is needed beside it.
-
-    gRPC's C-core rounds up to whole milliseconds below 1 s, to 10 ms below 10 s, to 0.1 s below 100 s and to 1 s above (its
-    ``Timeout``); limits of a policy are mostly such round numbers.
-    """
-    if seconds < 1.0:
-        return True
-    quanta = seconds * (100.0 if seconds < 10.0 else 10.0 if seconds < 100.0 else 1.0 if seconds < 1000.0 else 0.1)
-    return -(-quanta // 1) - quanta < (0.1 if seconds < 10.0 else 0.01 if seconds < 100.0 else 0.0001)

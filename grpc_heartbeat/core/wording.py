@@ -6,6 +6,7 @@ can be done about it. A status that gRPC itself gave keeps its own text in front
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from grpc_heartbeat.core.deadline import normalize_timeout
@@ -45,6 +46,12 @@ _ADVICE = {
 }
 
 
+def seconds(value: float) -> str:
+    """Return ``value`` as an error says it: to the millisecond, without needless zeros."""
+    text = f"{value:.3f}"
+    return f"{value:.2g} s" if text in ("0.000", "-0.000") and value else f"{text.rstrip('0').rstrip('.')} s"
+
+
 def ended_by_layer(
     ending: Ending, method: str, connectivity: str | None = None, last_error: str | None = None
 ) -> Verdict:
@@ -52,8 +59,8 @@ def ended_by_layer(
     layer = ending.layer
     facts = TimeoutFacts(layer, ending.limit, ending.elapsed, ending.source, connectivity, last_error)
     details = (
-        f"{method} {_WHAT[layer]} for {ending.elapsed:.3f} s: "
-        f"its {layer} time-out is {ending.limit:g} s ({ending.source}){_channel(connectivity, last_error)}. {_ADVICE[layer]}"
+        f"{method} {_WHAT[layer]} for {seconds(ending.elapsed)}: its {layer} time-out is "
+        f"{seconds(ending.limit)} ({ending.source}){_channel(connectivity, last_error)}. {_ADVICE[layer]}"
     )
     return Verdict(_STATUS.get(layer, "DEADLINE_EXCEEDED"), details, facts)
 
@@ -64,7 +71,7 @@ def ended_by_scope(
     """Return how a call of ``method`` in flight ends when ``scope`` was cancelled."""
     expired = scope.reason is Reason.EXPIRED
     facts = TimeoutFacts("scope", limit if expired else None, elapsed, scope.source, connectivity)
-    details = f"{method} was ended after {elapsed:.3f} s: {why_cancelled(scope)}"
+    details = f"{method} was ended after {seconds(elapsed)}: {why_cancelled(scope)}{_channel(connectivity)}"
     return Verdict("DEADLINE_EXCEEDED" if expired else "CANCELLED", details, facts)
 
 
@@ -102,17 +109,24 @@ def ended_by_grpc(
     """
     if scope is not None and (limit is None or elapsed < limit) and status in _STATUS_OF_SCOPE.get(scope.reason, ()):
         return ended_by_scope(scope, method, limit, elapsed, connectivity)
-    if limit is not None and (status == "DEADLINE_EXCEEDED" or (status == "CANCELLED" and elapsed >= limit)):
+    early = limit is None or elapsed < limit - _EARLY
+    if early and _by_proxy(status, details):
+        facts = TimeoutFacts("proxy", None, elapsed, "proxy", connectivity)
+        why = f"a proxy before the server gave up on {method} after {seconds(elapsed)}, by a limit of its own"
+        return Verdict(status, f"{details}: {why}. {_MAYBE_DONE}", facts)
+    if limit is None:
+        return None
+    if status == "DEADLINE_EXCEEDED" and early:
+        facts = TimeoutFacts("total", None, elapsed, "server", connectivity)
+        own = f"its own total time-out, {seconds(limit)} ({source_of(timeout, limits, scope, limit)}), was not spent"
+        why = f"the server ended {method} after {seconds(elapsed)}, by a limit of its own; {own}"
+        return Verdict(status, f"{details}: {why}", facts)
+    if status == "DEADLINE_EXCEEDED" or (status == "CANCELLED" and elapsed >= limit):
         source = source_of(timeout, limits, scope, limit)
         facts = TimeoutFacts("total", limit, elapsed, source, connectivity)
-        if elapsed < limit - _EARLY:
-            why = f"{method} was ended after {elapsed:.3f} s by the server or a proxy on the way; its own total time-out is"
-            return Verdict(status, f"{details}: {why} {limit:.3f} s ({source}){_channel(connectivity)}", facts)
-        why = f"the total time-out of {method}, {limit:.3f} s ({source}), was spent after {elapsed:.3f} s"
-        return Verdict("DEADLINE_EXCEEDED", f"{details}: {why}{_channel(connectivity)}", facts)
-    if status in _PROXY_STATUS and any(sign in details for sign in _PROXY_SIGNS):
-        why = f"a proxy before the server gave up on {method} after {elapsed:.3f} s, by a limit of its own"
-        return Verdict(status, f"{details}: {why}", TimeoutFacts("proxy", None, elapsed, "proxy", connectivity))
+        why = f"the total time-out of {method}, {seconds(limit)} ({source}), was spent after {seconds(elapsed)}"
+        advice = _MAYBE_DONE if connectivity in (None, "READY") else _NO_CONNECTION
+        return Verdict("DEADLINE_EXCEEDED", f"{details}: {why}{_channel(connectivity)}. {advice}", facts)
     return None
 
 
@@ -127,9 +141,26 @@ _STATUS_OF_SCOPE: dict[Reason | None, tuple[str, ...]] = {
 _EARLY = 0.02
 """Seconds by which gRPC's own deadline may seem early, because two clocks are read at different instants."""
 
-_PROXY_STATUS = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN", "INTERNAL")
-_PROXY_SIGNS = ("504", "408", "upstream request timeout", "stream timeout", "response timeout")
-"""What a slow upstream is called: HTTP 504 (nginx, HAProxy, Caddy, Traefik), Envoy's body text."""
+_MAYBE_DONE = "The request may have been carried out: try again only what may be done twice."
+_NO_CONNECTION = "A connect time-out would have ended it sooner, and have said why there is no connection."
+
+_PROXY_HTTP = re.compile(r"Received http2 header with status: (?:504|408|524)\b")
+"""What gRPC's C-core says of an HTTP error without gRPC's trailers: 504 is the answer of nginx, HAProxy, Caddy and Traefik when
+a server is slow, 408 theirs and Envoy's when the request is, 524 Cloudflare's."""
+
+_PROXY_TEXTS = frozenset(
+    {
+        "upstream request timeout",
+        "upstream max stream duration reached",
+        "downstream duration timeout",
+        "stream timeout",
+    }
+)
+"""What Envoy, and the meshes and balancers that are made of it, send as gRPC's own message."""
+
+
+def _by_proxy(status: str, details: str) -> bool:
+    return status != "OK" and (details in _PROXY_TEXTS or _PROXY_HTTP.match(details) is not None)
 
 
 def source_of(timeout: object, limits: Limits, scope: Scope | None, limit: float | None) -> str:
