@@ -1,0 +1,96 @@
+"""Beats inside business streams: recognised among any bytes, sent only in quiet, bounded without a sign of the peer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grpc_heartbeat.core.inband import MAGIC, MOST_UNANSWERED, Beat, Pulse, decode, encode, escape
+from grpc_heartbeat.v1.heartbeat_pb2 import Beat as SomeMessage
+
+numbers = st.integers(0, 2**32 - 1)
+
+
+@given(numbers, numbers)
+def test_a_beat_comes_back_as_it_was(sequence: int, echo: int) -> None:
+    assert decode(encode(Beat(sequence, echo))) == Beat(sequence, echo)
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_survive_escaping(data: bytes) -> None:
+    assert decode(escape(MAGIC + data)) == MAGIC + data
+
+
+@given(st.binary(max_size=12))
+def test_what_a_stranger_makes_up_is_a_beat_or_data_or_nothing(rest: bytes) -> None:
+    assert isinstance(decode(MAGIC + rest), Beat | bytes | None)
+
+
+def test_a_beat_that_reaches_a_protobuf_parser_is_an_unknown_field() -> None:
+    message = SomeMessage.FromString(encode(Beat(7, 3)))
+    assert message == SomeMessage() or not message.ListFields()
+
+
+def test_a_quiet_stream_beats_at_the_interval_and_a_busy_one_never() -> None:
+    pulse = Pulse(1.0, 0.0)
+    assert pulse.beat_due(0.99) is None
+    assert pulse.beat_due(1.0) == Beat(1)
+    pulse.data_sent(1.9)
+    assert pulse.beat_due(2.0) is None
+    assert pulse.next_wakeup() == pytest.approx(2.9)
+
+
+def test_an_echo_is_sent_at_once_and_answered_by_nobody() -> None:
+    here, there = Pulse(1.0, 0.0), Pulse(1.0, 0.0)
+    beat = here.beat_due(1.0)
+    assert beat is not None
+    there.data_sent(0.9)
+    there.beat_received(beat, 1.1)
+    echo = there.beat_due(1.1)
+    assert echo == Beat(0, 1)
+    here.beat_received(echo, 1.25)
+    assert here.rtt == pytest.approx(0.25)
+    assert here.beat_due(1.25) is None
+
+
+def test_an_echo_of_a_later_beat_ends_the_wait_for_an_earlier_one() -> None:
+    pulse = Pulse(1.0, 0.0)
+    assert [pulse.beat_due(1.0), pulse.beat_due(2.0)] == [Beat(1), Beat(2)]
+    pulse.beat_received(Beat(0, 2), 2.5)
+    assert pulse.rtt == pytest.approx(1.5)
+
+
+def test_without_a_sign_of_the_peer_beats_stop_and_any_sign_starts_them_again() -> None:
+    pulse = Pulse(1.0, 0.0)
+    beats = [pulse.beat_due(float(second)) for second in range(1, 30)]
+    assert len([beat for beat in beats if beat]) == MOST_UNANSWERED
+    assert pulse.next_wakeup() is None
+    pulse.data_received(30.0)
+    assert pulse.beat_due(30.0) is not None
+
+
+def test_where_the_peer_cannot_answer_the_transport_does() -> None:
+    pulse = Pulse(1.0, 0.0, echoes=False)
+    for second in range(1, 30):
+        assert pulse.beat_due(float(second)) is not None
+        pulse.beat_taken()
+    assert pulse.rtt is None
+
+
+@given(st.lists(st.tuples(st.sampled_from(["send", "hear", "beat", "wait"]), st.floats(0, 3)), max_size=60))
+def test_beats_are_never_closer_than_the_interval_unless_they_echo(steps: list[tuple[str, float]]) -> None:
+    pulse, now, quiet_since = Pulse(1.0, 0.0), 0.0, 0.0
+    for index, (step, seconds) in enumerate(steps):
+        now += seconds
+        if step == "send":
+            pulse.data_sent(now)
+            quiet_since = now
+        elif step == "hear":
+            pulse.data_received(now)
+        elif step == "beat":
+            pulse.beat_received(Beat(index + 1), now)
+        due = pulse.beat_due(now)
+        if due is not None:
+            assert due.echo or now - quiet_since >= 1.0
+            quiet_since = now
