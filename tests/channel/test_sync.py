@@ -286,7 +286,7 @@ def test_the_policys_total_ends_unary_calls_and_says_so(server: Server) -> None:
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         facts = timeout_of(caught.value)
         assert facts is not None
-        assert (facts.limit, facts.source) == (0.1, "policy")
+        assert (facts.limit, facts.source) == (0.1, "policy:default")
         assert 0.1 <= facts.elapsed < PATIENCE
 
 
