@@ -1,70 +1,81 @@
 """The timers of an event loop: one queue per loop, which holds at most one of the loop's own timer handles.
 
-A timer of the loop costs a heap entry and a handle each; a queue of ours costs one handle for all of them. Use it from the
-loop's thread only.
+A timer of the loop costs a heap entry and a handle each; a queue of ours costs one handle for all of them. Timers fire on the
+loop's thread. They may be armed, moved and cancelled from any thread; from another one a sooner firing costs a wake-up of the
+loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+import threading
 import weakref
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat.core.timers import Alarm, Callback, Timeout, Timer, TimerQueue
+from grpc_heartbeat.core.timers import Timer, TimerQueue
 
 
 class LoopTimers:
-    """A :class:`TimerQueue` driven by an event loop. Instants are readings of ``loop.time()``."""
+    """A :class:`TimerQueue` driven by an event loop. Instants are readings of ``loop.time()``.
+
+    ``lane``, ``timeout`` and ``alarm`` are those of the queue, as on ``TimerThread``.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = weakref.ref(loop)
-        self._queue = TimerQueue(self._schedule)
+        self.loop = weakref.ref(loop)
+        self.queue = TimerQueue(self._hurry)
+        self.lane = self.queue.lane
+        self.timeout = self.queue.timeout
+        self.alarm = self.queue.alarm
+        self.thread: int | None = None
+        """The identifier of the thread that the loop was last seen to run on."""
         self._handle: asyncio.TimerHandle | None = None
         self._running = False
 
-    def timeout(self, duration: float, callback: Callback) -> Timeout:
-        """Return an unarmed timer of constant length: ``timer.arm(loop.time())`` starts or restarts it."""
-        return self._queue.timeout(duration, callback)
-
-    def alarm(self, callback: Callback) -> Alarm:
-        """Return an unarmed timer for instants: ``alarm.arm(loop.time() + 1)``."""
-        return self._queue.alarm(callback)
-
     def armed(self) -> list[Timer]:
         """Return the timers that will fire, for leak checks."""
-        return list(self._queue.armed())
+        return list(self.queue.armed())
 
-    def _schedule(self) -> None:
+    def _hurry(self) -> None:
         if self._running:
             return  # _run schedules when it is done
+        loop = self.loop()
+        if loop is None or loop is _running_loop() or not loop.is_running():
+            self._schedule()
+        else:
+            loop.call_soon_threadsafe(self._schedule, context=contextvars.Context())
+
+    def _schedule(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        loop, wakeup = self._loop(), self._queue.next_wakeup()
+        loop, wakeup = self.loop(), self.queue.next_wakeup()
         if loop is not None and wakeup is not None:
             # The first to arm lends its context to all who follow, so there is none.
             self._handle = loop.call_at(wakeup, self._run, context=contextvars.Context())
 
     def _run(self) -> None:
-        loop = self._loop()
+        loop = self.loop()
         if loop is None:
             return
         self._handle = None
+        self.thread = threading.get_ident()
         self._running = True
         try:
-            for timer in self._queue.wake(loop.time()):
-                _fire(timer)
+            for timer in self.queue.wake(loop.time()):
+                self._fire(timer, loop)
         finally:
             self._running = False
         self._schedule()
 
-
-def _fire(timer: Timer) -> None:
-    try:
-        timer.callback()
-    except Exception as error:
-        _faults.record("loop_timers.callback", error)
+    def _fire(self, timer: Timer, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self.queue.firing(timer, loop.time())
+            timer.fire()
+        except Exception as error:
+            _faults.record("loop_timers.callback", error)
 
 
 _by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopTimers] = weakref.WeakKeyDictionary()
@@ -84,7 +95,23 @@ def loop_timers(loop: asyncio.AbstractEventLoop | None = None) -> LoopTimers:
     return timers
 
 
+def all_loop_timers() -> list[LoopTimers]:
+    """Return the timers of every loop of this process that has any."""
+    return list(_by_loop.values())
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def _forget_closed_loops() -> None:
     """Drop what the weak table cannot: a handle that was pending when its loop was closed refers to the loop."""
     for loop in [loop for loop in _by_loop if loop.is_closed()]:
         del _by_loop[loop]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_by_loop.clear)  # a child's loops are its own

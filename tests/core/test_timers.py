@@ -172,7 +172,7 @@ class Rearmed(Alarm):
 
 def test_an_arming_between_two_steps_of_the_driver_fires_once() -> None:
     queue = TimerQueue(ignore)
-    racing = Rearmed(queue._inbox, ignore)
+    racing = Rearmed(queue.inbox, ignore)
     racing.arm(2.0)
     racing.races = 1
     assert queue.wake(5.0) == [racing]
