@@ -1,15 +1,21 @@
 """Cancel scopes: a tree that carries the end of one inbound RPC to everything that was started on its behalf.
 
 Theory of operation. A scope is OPEN, then either CANCELLED (with a reason) or FINISHED; both are final. Members are outbound
-calls and child scopes. A member is adopted when it starts and dropped when it is done, so a finished child costs nothing.
-Cancelling hands the reason to every member once; a member that raises does not stop its siblings.
+calls and child scopes. A member is adopted when it starts and released when it is done, so a finished child costs nothing.
+Cancelling hands the reason to every member once, down the whole tree; a member that raises does not stop its siblings.
 
-A scope that FINISHED normally lets its members be: a handler that has answered may leave background work behind, and that
-worked before this library was installed. Calls started under a finished scope inherit nothing.
+A root scope that FINISHED lets its members be: a handler that has answered may leave background work behind, and that worked
+before this library was installed. Calls started under a finished scope inherit nothing.
 
-Thread safety needs no lock. ``cancel`` first stores the outcome and then takes a snapshot of the members; ``adopt`` first
-adds the member and then looks at the outcome. Whichever comes second sees the other, so no member is missed. Both may see
-each other, so a member's ``scope_cancelled`` must be idempotent.
+A child scope is a block of code inside its parent (``deadline.limit``, a fan-out). Calls may outlive the block, and work that
+was started in it may make new ones. So a child whose block has ended *stands for its parent*: it has the parent's deadline,
+passes the parent's end on to the members that are left, and is itself released when the last of them is done. It comes back
+to its parent if it adopts again.
+
+Thread safety needs no lock. ``cancel`` first stores the outcome and then takes members out one by one; ``adopt`` first adds
+the member and then looks at the outcome. Whichever comes second sees the other, and only the side that takes a member out
+tells it, so each is told exactly once. ``release`` marks a child as unwatched before it looks once more for members; ``adopt``
+adds the member before it looks for that mark.
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ class Member(Protocol):
     """Something that ends when its scope is cancelled. Compared and hashed by identity."""
 
     def scope_cancelled(self, scope: Scope) -> None:
-        """End now; ``scope.reason`` says why. May be called more than once and from any thread."""
+        """End now; ``scope.reason`` says why. Called from any thread; must not mind being called again."""
 
 
 class Scope:
@@ -47,7 +53,8 @@ class Scope:
     Attributes:
         reason: Why the scope was cancelled, or ``None``.
         finished: Whether the work ended normally; nothing is inherited from it any more.
-        members: What ends when the scope is cancelled. Add with ``adopt``; drop what is done with ``members.discard``.
+        watched: Whether the end of the work is noticed. ``watch`` is called before anything relies on that.
+        members: What ends when the scope is cancelled. Add with ``adopt``, drop with ``release``.
     """
 
     # Defaults on the class: a server makes a scope for every RPC, and most need no more than these.
@@ -61,43 +68,71 @@ class Scope:
         self.method = method
         self.members: set[Member] = set()
 
+    @property
+    def draining(self) -> bool:
+        """Whether the server that the work is done for is shutting down. Nothing is cancelled by that alone."""
+        return False
+
     def watch(self) -> None:
-        """Begin to notice that the work is called off. Called before anything relies on that, while ``watched`` is False."""
+        """Begin to notice that the work is called off."""
 
     def remaining(self, now: float) -> float | None:
         """Return the seconds left, 0 when spent, ``None`` without a limit."""
         return None if self.deadline is None else max(0.0, self.deadline - now)
 
+    def why(self, now: float) -> Reason | None:
+        """Return why the work is no longer wanted, or ``None`` while it is."""
+        if self.reason is None and not self.watched and not self.finished:
+            self.watch()
+        if self.reason is not None or self.finished:
+            return self.reason
+        if self.deadline is not None and self.deadline <= now:
+            return Reason.EXPIRED
+        return Reason.DRAINING if self.draining else None
+
     def adopt(self, member: Member) -> None:
         """End ``member`` when this scope is cancelled; at once, when it already is."""
+        self.members.add(member)
         if not self.watched:
             self.watch()
-        self.members.add(member)
-        if self.reason is not None:
-            self.members.discard(member)
+        if self.reason is not None and _taken(self.members, member):
             member.scope_cancelled(self)
 
+    def release(self, member: Member) -> None:
+        """Forget ``member``, which is done."""
+        self.members.discard(member)
+
     def child(self, deadline: float | None, source: str) -> Scope:
-        """Return a scope inside this one, whose deadline is the earlier of both. Call its ``finish`` when its work is done."""
+        """Return a scope inside this one, whose deadline is the earlier of both. Call its ``finish`` when its block ends."""
         within = earliest(self.deadline, deadline)
         return _ChildScope(self, within, self.source if within == self.deadline else source)
 
     def cancel(self, reason: Reason) -> list[Exception]:
-        """Cancel every member; does nothing when the scope has ended.
+        """Cancel every member; does nothing when the scope has ended. For the owner of the RPC, or of a block that goes on.
 
         Returns:
             The exceptions that members raised, for the driver to log.
         """
-        if self.reason is not None or self.finished:
-            return []
-        self.reason = reason
         failures: list[Exception] = []
-        for member in list(self.members):
-            self.members.discard(member)
-            try:
-                member.scope_cancelled(self)
-            except Exception as error:
-                failures.append(error)
+        scopes: list[Scope] = [self]
+        while scopes:  # not by recursion: blocks may be nested deeply
+            scope = scopes.pop()
+            if scope.reason is not None or scope.finished:
+                continue
+            scope.reason = reason
+            members = scope.members
+            while members:
+                try:
+                    member = members.pop()
+                except KeyError:  # another thread took the last one
+                    break
+                if isinstance(member, Scope):
+                    scopes.append(member)
+                    continue
+                try:
+                    member.scope_cancelled(scope)
+                except Exception as error:
+                    failures.append(error)
         return failures
 
     def finish(self) -> None:
@@ -107,18 +142,64 @@ class Scope:
 
 
 class _ChildScope(Scope):
+    _ended = False
+
     def __init__(self, parent: Scope, deadline: float | None, source: str) -> None:
         super().__init__(deadline, source, parent.method)
         self._parent = parent
         parent.adopt(self)
 
+    @property
+    def draining(self) -> bool:
+        return self._parent.draining
+
+    @property
+    def finished(self) -> bool:
+        return self._ended and self.reason is None and self._parent.finished
+
+    @finished.setter
+    def finished(self, value: bool) -> None:
+        raise AttributeError("a child scope is finished when its block has ended and its parent is finished")
+
     def scope_cancelled(self, scope: Scope) -> None:
+        """Called when the parent was cancelled before it adopted this scope."""
         if scope.reason is None:
             return
         failures = self.cancel(scope.reason)
         if failures:
             raise failures[0]
 
+    def why(self, now: float) -> Reason | None:
+        return self._parent.why(now) if self._ended and self.reason is None else super().why(now)
+
+    def watch(self) -> None:
+        self.watched = True
+        self._parent.adopt(self)
+
+    def release(self, member: Member) -> None:
+        self.members.discard(member)
+        if self._ended and not self.members:
+            self._leave()
+
     def finish(self) -> None:
-        super().finish()
-        self._parent.members.discard(self)
+        """Say that the block has ended; what is left of it belongs to the parent. A cancelled scope stays cancelled."""
+        self.deadline = self._parent.deadline
+        self.source = self._parent.source
+        self._ended = True
+        if not self.members:
+            self._leave()
+
+    def _leave(self) -> None:
+        self.watched = False
+        self._parent.release(self)
+        if self.members:  # adopted meanwhile, by a thread that still saw this scope as watched
+            self.watch()
+
+
+def _taken(members: set[Member], member: Member) -> bool:
+    """Take ``member`` out; return whether it was still there."""
+    try:
+        members.remove(member)
+    except KeyError:
+        return False
+    return True
