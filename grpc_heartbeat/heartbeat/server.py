@@ -31,6 +31,7 @@ def add_to_server(
     advised_interval: float = 0.0,
     max_streams: int = 256,
     load: Callable[[], Load] | None = None,
+    health: bool = True,
 ) -> HealthBoard:
     """Add the Heartbeat service and ``grpc.health.v1`` to ``server``, before it starts.
 
@@ -43,6 +44,8 @@ def add_to_server(
         advised_interval: Seconds between beats that clients are asked for; they follow up to a minute. Default 0: no advice.
         max_streams: Heartbeat streams held at a time; each holds a thread. More are refused. Default 256.
         load: Says how busy the process is, for each answer; must be quick. Default: nothing is said.
+        health: Add ``grpc.health.v1``. ``False`` leaves that service to you; ``board.mirror(servicer)`` keeps yours in step. Of
+            two that are added to one server, the later one answers. Default: add it.
 
     Returns:
         The board: set statuses on it, ``drain()`` before stopping the server, and ``close()`` it afterwards.
@@ -63,7 +66,8 @@ def add_to_server(
     )
     unary_pool = DaemonPool(UNARY_WORKERS, "grpc-heartbeat-unary", linger=_LINGER)
     _add(server, calls.SERVICE, servicer.handlers(unary_pool))
-    _add(server, health_services.SERVICE, health_services.sync_handlers(board, unary_pool))
+    if health:
+        _add(server, health_services.SERVICE, health_services.sync_handlers(board, unary_pool))
     board.on_close(unary_pool.shutdown)
     board.on_close(servicer.stream_pool.shutdown)
     return board

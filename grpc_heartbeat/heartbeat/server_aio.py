@@ -26,6 +26,7 @@ def add_to_server(
     advised_interval: float = 0.0,
     max_streams: int = 10_000,
     load: Callable[[], Load] | None = None,
+    health: bool = True,
 ) -> HealthBoard:
     """Add the Heartbeat service and ``grpc.health.v1`` to ``server``, before it starts.
 
@@ -44,7 +45,8 @@ def add_to_server(
         load=load,
     )
     _add(server, calls.SERVICE, servicer.handlers())
-    _add(server, health_services.SERVICE, health_services.aio_handlers(board))
+    if health:
+        _add(server, health_services.SERVICE, health_services.aio_handlers(board))
     return board
 
 

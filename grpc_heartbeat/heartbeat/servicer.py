@@ -3,6 +3,10 @@
 Streams run on a pool of their own, so that heartbeats take no worker from the application and a busy application delays no
 answer. gRPC finds the pool as the attribute ``experimental_thread_pool`` of the handler *function*; bound methods share their
 function between instances, so each servicer makes functions of its own.
+
+A stream's thread waits for requests. The attribute ``experimental_non_blocking`` makes gRPC hand over a function that sends, so
+that a drain can say goodbye on another thread and end the stream; the waiting thread is then let go. Where an interceptor's
+wrapper lost that attribute, the stream is an iterator of answers and its goodbye follows its next answer.
 """
 
 from __future__ import annotations
@@ -10,19 +14,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import grpc
 
+from grpc_heartbeat import _faults
 from grpc_heartbeat._timers import clock, timers
 from grpc_heartbeat.config import Identity
-from grpc_heartbeat.core.frames import Beat, Load
+from grpc_heartbeat.core.frames import Beat, Frame, Load
 from grpc_heartbeat.core.heartbeat_server import Condition, ServerSession
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat import codec
 from grpc_heartbeat.heartbeat.answers import answer_ping, too_many_streams
 from grpc_heartbeat.heartbeat.pool import DaemonPool
 from grpc_heartbeat.telemetry.beats import ServerBeats
+
+_GOODBYE_LIMIT = 2.0
+"""Seconds that the writing of a goodbye may take before the stream is cut."""
+
+_PARTING_THREADS = 4
+_UNSHARED: AbstractContextManager[Any] = nullcontext()
 
 
 class HeartbeatServicer:
@@ -50,19 +62,23 @@ class HeartbeatServicer:
         self._max_streams = max_streams
         self._load = load
         self._streams = 0
+        self._pushed: set[_PushedStream] = set()
         self._lock = threading.Lock()
         self.stream_pool = DaemonPool(max_streams + 1, "grpc-heartbeat-streams")  # one more, to refuse
+        self._parting_pool = DaemonPool(_PARTING_THREADS, "grpc-heartbeat-goodbyes")
+        board.on_leave(self._leave)
 
     def handlers(self, unary_pool: DaemonPool) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return the handlers by method name; ``Ping`` runs on ``unary_pool``."""
 
-        def keepalive(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-            return self._keepalive(requests, context)
+        def keepalive(requests: Iterator[bytes], context: grpc.ServicerContext, send: Any = None) -> Any:
+            return self._iterate(requests, context) if send is None else self._push(requests, context, send)
 
         def ping(request: bytes, context: grpc.ServicerContext) -> bytes:
             return self._ping(request, context)
 
         keepalive.experimental_thread_pool = self.stream_pool  # type: ignore[attr-defined]  # read by grpcio
+        keepalive.experimental_non_blocking = True  # type: ignore[attr-defined]  # read by grpcio
         ping.experimental_thread_pool = unary_pool  # type: ignore[attr-defined]  # read by grpcio
         return {
             "Keepalive": grpc.stream_stream_rpc_method_handler(keepalive),
@@ -74,24 +90,48 @@ class HeartbeatServicer:
         load = None if self._load is None else self._load()
         return Condition(self._board.status(), load, self._board.draining)
 
-    def _keepalive(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        if not self._admit():
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_many_streams(self._max_streams))
+    def _iterate(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        self._admit(context)
         try:
-            yield from self._answers(requests, context)
+            yield from self._answers(requests, context, self._session())
+        finally:
+            self._release()
+
+    def _push(
+        self, requests: Iterator[bytes], context: grpc.ServicerContext, send: Callable[[bytes | None], None]
+    ) -> None:
+        self._admit(context)
+        session = self._session()
+        stream = _PushedStream(session, context, send)
+        try:
+            with self._lock:
+                self._pushed.add(stream)
+            if self._board.leaving is not None:
+                stream.part(self._board.leaving)
+            for answer in self._answers(requests, context, session, stream.lock):
+                stream.send(answer)
+            stream.end()
         finally:
             with self._lock:
-                self._streams -= 1
+                self._pushed.discard(stream)
+            self._release()
 
-    def _answers(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        session = ServerSession(self._identity, advised_interval=self._advised_interval)
+    def _answers(
+        self,
+        requests: Iterator[bytes],
+        context: grpc.ServicerContext,
+        session: ServerSession,
+        lock: AbstractContextManager[Any] = _UNSHARED,
+    ) -> Iterator[bytes]:
         patience = timers().alarm(lambda: session.wake(clock()) and context.cancel())
         try:
             for data in requests:
                 started = time.time_ns()
                 frame = codec.decode(data)
-                answers = session.receive(frame, clock(), self.condition())
-                if isinstance(frame, Beat):
+                condition = self.condition()
+                with lock:
+                    answers = session.receive(frame, clock(), condition)
+                if isinstance(frame, Beat) and answers:
                     self._beats.answered(frame, session.peer, started)
                     wakeup = session.next_wakeup()
                     if wakeup is not None:
@@ -103,11 +143,71 @@ class HeartbeatServicer:
         finally:
             patience.cancel()
 
-    def _admit(self) -> bool:
+    def _leave(self, reason: str) -> None:
+        with self._lock:
+            streams = tuple(self._pushed)
+        for stream in streams:
+            self._parting_pool.submit(stream.part, reason)
+
+    def _session(self) -> ServerSession:
+        return ServerSession(self._identity, advised_interval=self._advised_interval)
+
+    def _admit(self, context: grpc.ServicerContext) -> None:
         with self._lock:
             admitted = self._streams < self._max_streams
             self._streams += admitted
-            return admitted
+        if not admitted:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_many_streams(self._max_streams))
+
+    def _release(self) -> None:
+        with self._lock:
+            self._streams -= 1
 
     def _ping(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         return answer_ping(request, self._identity, self.condition(), self._advised_interval, self._beats)
+
+
+class _PushedStream:
+    """A stream on which two threads may send: the one that answers, and the one that says goodbye.
+
+    ``lock`` guards the session. Sending is guarded by a lock of its own, because it may block.
+    """
+
+    def __init__(
+        self, session: ServerSession, context: grpc.ServicerContext, send: Callable[[bytes | None], None]
+    ) -> None:
+        self.lock = threading.Lock()
+        self._session = session
+        self._context = context
+        self._send = send
+        self._sending = threading.Lock()
+        self._ended = False
+
+    def send(self, message: bytes) -> None:
+        """Send ``message``, unless the stream has ended."""
+        with self._sending:
+            if not self._ended:
+                self._send(message)
+
+    def end(self) -> None:
+        """End the stream with OK, once."""
+        with self._sending:
+            if not self._ended:
+                self._ended = True
+                self._send(None)
+
+    def part(self, reason: str) -> None:
+        """Say goodbye and end the stream; cut it if the client takes neither."""
+        limit = timers().timeout(_GOODBYE_LIMIT, self._context.cancel)
+        limit.arm(clock())
+        try:
+            with self.lock:
+                frames: list[Frame] = self._session.drain(reason)
+            if frames:  # else the answering thread is about to end it
+                for frame in frames:
+                    self.send(codec.encode(frame))
+                self.end()
+        except Exception as error:
+            _faults.record("heartbeat.goodbye", error)
+        finally:
+            limit.cancel()

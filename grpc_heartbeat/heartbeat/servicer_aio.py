@@ -1,6 +1,6 @@
 """The Heartbeat service on an asyncio server.
 
-Each stream is a coroutine that reads, answers and waits; a drain wakes those that wait and says goodbye on their behalf. A
+Each stream is a coroutine that reads, answers and waits; a drain says goodbye on behalf of those that wait and ends them. A
 stream's writes never overlap: whoever finds a write under way leaves the goodbye to the writer.
 """
 
@@ -54,7 +54,7 @@ class AioHeartbeatServicer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._streams: set[_Stream] = set()
         self._goodbyes: set[asyncio.Task[None]] = set()
-        board.on_drain(self._drain)
+        board.on_leave(self._leave)
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return the handlers by method name."""
@@ -68,7 +68,7 @@ class AioHeartbeatServicer:
     def condition(self) -> Condition:
         """Return how this server is now."""
         load = None if self._load is None else self._load()
-        return Condition(self._board.status(), load, self._board.draining)
+        return Condition(self._board.status(), load, self._board.leaving)
 
     async def _keepalive(self, requests: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -93,15 +93,15 @@ class AioHeartbeatServicer:
                 self._beats.answered(frame, session.peer, started)
                 stream.expect_next()
             await stream.write(answers)
-            if self._board.draining is not None:
-                await stream.write(session.drain(self._board.draining))
+            if self._board.leaving is not None:
+                await stream.write(session.drain(self._board.leaving))
             if session.over:
                 return
 
     async def _ping(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         return answer_ping(request, self._identity, self.condition(), self._advised_interval, self._beats)
 
-    def _drain(self, reason: str) -> None:
+    def _leave(self, reason: str) -> None:
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._say_goodbye, reason)
@@ -154,7 +154,12 @@ class _Stream:
             self.patience.arm(wakeup)
 
     def _judge_silence(self) -> None:
-        if self.session.wake(self.loop.time()) and self._task is not None and not self.writing:
+        if self.session.wake(self.loop.time()):
+            self.stop_reading()
+
+    def stop_reading(self) -> None:
+        """End the stream, unless it is writing."""
+        if self._task is not None and not self.writing:
             self._gave_up = True
             self._task.cancel()
 
@@ -162,5 +167,6 @@ class _Stream:
 async def _part(stream: _Stream, reason: str) -> None:
     try:
         await stream.write(stream.session.drain(reason))
+        stream.stop_reading()
     except Exception:  # the client left at the same moment; its handler has seen that too
         _log.debug("a client left before the goodbye", exc_info=True)

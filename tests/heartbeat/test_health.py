@@ -38,7 +38,7 @@ def test_a_board_begins_serving_and_takes_booleans_and_statuses() -> None:
     assert board.status("orders") is ServingStatus.UNKNOWN
     board.set("orders", True)
     board.set("stock", ServingStatus.NOT_SERVING)
-    assert board.statuses() == {"": 1, "orders": 1, "stock": 2}
+    assert board.statuses() == {"": 1, "liveness": 1, "readiness": 1, "orders": 1, "stock": 2}
     with pytest.raises(TypeError, match="serving must be a boolean or a ServingStatus, not str"):
         board.set("orders", "yes")  # type: ignore[arg-type]
 
@@ -49,8 +49,8 @@ def test_listeners_hear_what_is_and_each_change_once() -> None:
     board.listen(lambda service, status: heard.append((service, status)))
     board.set("orders", True)
     board.set("orders", True)
-    board.set("", False)
-    assert heard == [("", 1), ("orders", 1), ("", 2)]
+    board.set("orders", False)
+    assert heard == [("", 1), ("liveness", 1), ("readiness", 1), ("orders", 1), ("orders", 2)]
 
 
 def test_a_drain_is_final_and_told_once_with_its_reason() -> None:
@@ -73,8 +73,8 @@ def test_a_listener_that_raises_disturbs_nobody() -> None:
     heard: list[ServingStatus] = []
     board.listen(lambda service, status: 1 / 0)
     board.listen(lambda service, status: heard.append(status))
-    board.set("", False)
-    assert heard == [1, 2]
+    board.set("liveness", False)
+    assert heard == [1, 1, 1, 2, 2, 2]
     assert _faults.counts()["health.listener"] >= 2
 
 
