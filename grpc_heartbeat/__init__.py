@@ -17,6 +17,7 @@ from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
 from grpc_heartbeat.interceptors.server import DeadlineServerInterceptor
 from grpc_heartbeat.options import client_options, server_options
+from grpc_heartbeat.overrides import timeouts, with_timeouts
 from grpc_heartbeat.policy import TimeoutPolicy
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "secure_channel",
     "server_interceptors",
     "server_options",
+    "timeouts",
+    "with_timeouts",
     "wrap_channel",
 ]
 

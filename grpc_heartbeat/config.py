@@ -5,6 +5,7 @@ Every message names the field that is wrong, the value it had and the range that
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from dataclasses import dataclass, field
@@ -29,7 +30,10 @@ def check_seconds(name: str, value: object, *, minimum: float = 0.0, inclusive: 
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__} ({value!r})")
-    seconds = float(value)
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = math.inf
     in_range = (seconds >= minimum if inclusive else seconds > minimum) and seconds <= MAX_SECONDS
     if not in_range:
         bound = "at least" if inclusive else "more than"

@@ -24,6 +24,7 @@ SYNC_NAMES = {
     "HealthBoard",
     "HeartbeatPolicy",
     "Identity",
+    "TimeoutPolicy",
     "Timeouts",
     "add_to_server",
     "aio",
@@ -36,6 +37,8 @@ SYNC_NAMES = {
     "secure_channel",
     "server_interceptors",
     "server_options",
+    "timeouts",
+    "with_timeouts",
     "wrap_channel",
 }
 SHARED = {

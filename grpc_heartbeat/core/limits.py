@@ -8,8 +8,11 @@ part by part (``changed``), and are then named ``explicit``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Literal, get_args
+
+from grpc_heartbeat.config import Timeouts, check_seconds
 
 Part = Literal["total", "connect", "header", "idle", "write"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -34,7 +37,7 @@ class Limits:
     header: float | None = None
     idle: float | None = None
     write: float | None = None
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[Part, str] = field(default_factory=dict)
 
     @property
     def staged(self) -> bool:
@@ -46,15 +49,59 @@ class Limits:
         """Whether single messages are limited."""
         return self.idle is not None or self.write is not None
 
-    def source(self, part: str) -> str:
+    def source(self, part: Part) -> str:
         """Return where the limit of ``part`` came from."""
         return self.sources.get(part, "policy")
 
     def changed(self, parts: Mapping[Part, float | None], source: str = EXPLICIT) -> Limits:
         """Return these limits with ``parts`` in place of the same ones here."""
-        values: dict[str, Any] = {"sources": {**self.sources, **dict.fromkeys(parts, source)}}
-        values.update(parts.items())
-        return replace(self, **values)
+        get = parts.get
+        return Limits(
+            get("total", self.total),
+            get("connect", self.connect),
+            get("header", self.header),
+            get("idle", self.idle),
+            get("write", self.write),
+            {**self.sources, **dict.fromkeys(parts, source)},
+        )
 
 
 UNLIMITED = Limits()
+
+
+def parts_of(timeouts: Timeouts) -> dict[Part, float | None]:
+    """Return all five parts of ``timeouts``."""
+    return {part: getattr(timeouts, part) for part in PARTS}
+
+
+def checked_parts(where: str, parts: Mapping[str, object]) -> dict[Part, float | None]:
+    """Return ``parts``, some of the five with their seconds or ``None``, as they may be put into a ``Limits``.
+
+    Raises:
+        TypeError: a value is not a number.
+        ValueError: there is no such part, or a number is NaN, infinite, zero, negative or above 1e8. All messages name
+            ``where`` and the part.
+    """
+    checked: dict[Part, float | None] = {}
+    for name, value in parts.items():
+        part = known_part(where, name)
+        checked[part] = None if value is None else check_seconds(f"{where}.{part}", value)
+    return checked
+
+
+def known_part(where: str, name: object) -> Part:
+    """Return ``name`` if it is a part.
+
+    Raises:
+        ValueError: it is not; the message has the part that was probably meant.
+    """
+    for part in PARTS:
+        if part == name:
+            return part
+    raise ValueError(f"{where} has no part {name!r}{meant(name, PARTS)}; the parts are {', '.join(PARTS)}")
+
+
+def meant(name: object, known: tuple[str, ...]) -> str:
+    """Return ``: did you mean …?``, or nothing where ``name`` is like none of ``known``."""
+    close = get_close_matches(str(name)[:50].lower(), known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
