@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 TYPED := grpc_heartbeat tests tools $(sort $(patsubst %/,%,$(dir $(wildcard bench/*.py examples/*.py))))
 
-.PHONY: help setup demo test test-oldest bench proto proto-check wheel-files clean
+.PHONY: help setup demo test test-oldest peers test-peers bench proto proto-check wheel-files clean
 .PHONY: check lint types imports rules proto-lint
 
 help: ## show this list
@@ -28,6 +28,11 @@ test: $(VENV)/.installed-test ## run all tests (PYTEST_ARGS='-m "not slow"' leav
 
 test-oldest: .venv-oldest/.installed ## run all tests on the oldest supported releases
 	@.venv-oldest/bin/python -m pytest $(PYTEST_ARGS)
+
+peers: .peers/.fetched ## fetch etcd, Envoy, nginx, HAProxy, Caddy and Prometheus into .peers, for the tests that talk to them
+
+test-peers: .peers/.fetched $(VENV)/.installed-test ## run the tests that talk to programs of others
+	@$(PY) -m pytest -m peers $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-test ## measure against bare grpcio
 	@$(PY) -m bench $(BENCH_ARGS)
@@ -61,7 +66,7 @@ wheel-files: $(VENV)/.installed-test ## accept the wheel's present files as the 
 	@$(PY) -m tests.packaging.wheel
 
 clean: ## remove the virtual environments, caches and build output
-	@rm -rf .venv .venv-oldest .venv-proto build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .venv-oldest .venv-proto .peers build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 # One stamp per set of extras: the demo does not wait for the development tools. pyproject.toml newer than the stamp
@@ -74,6 +79,10 @@ $(VENV)/.installed-dev: INCLUDED := $(VENV)/.installed-test $(VENV)/.installed-d
 $(VENV)/.installed-%: pyproject.toml
 	@python=$$(tools/find_python.sh 3.10 3.99 $(CANDIDATES)) && tools/install.sh "$$python" $(VENV) -e ".[$(EXTRAS)]"
 	@touch $(INCLUDED) $@
+
+.peers/.fetched: tools/fetch_peers.sh
+	@python=$$(tools/find_python.sh 3.10 3.99 $(CANDIDATES)) && tools/fetch_peers.sh "$$python" .peers
+	@touch $@
 
 .venv-oldest/.installed: pyproject.toml requirements/oldest.txt
 	@python=$$(tools/find_python.sh 3.10 3.13 $(CANDIDATES)) && tools/install.sh "$$python" .venv-oldest -e ".[test]" -c requirements/oldest.txt

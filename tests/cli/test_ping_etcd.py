@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +12,9 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from tests.cli.conftest import RunPing
+from tests.programs import free_ports, program
 
-
-def _free_ports(count: int) -> list[int]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+pytestmark = pytest.mark.peers
 
 
 def _wait_until_serving(target: str, process: subprocess.Popen[bytes]) -> None:
@@ -46,11 +39,8 @@ def _wait_until_serving(target: str, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def etcd(tmp_path: Path) -> Iterator[str]:
-    program = shutil.which("etcd")
-    if program is None:
-        pytest.skip("needs etcd (Debian: etcd-server)")
-    client, peer = (f"http://127.0.0.1:{port}" for port in _free_ports(2))
-    command = [program, "--data-dir", str(tmp_path / "data")]
+    client, peer = (f"http://127.0.0.1:{port}" for port in free_ports(2))
+    command = [program("etcd", "Debian: etcd-server"), "--data-dir", str(tmp_path / "data")]
     command += ["--listen-client-urls", client, "--advertise-client-urls", client]
     command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
     command += ["--initial-cluster", f"default={peer}"]
