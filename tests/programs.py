@@ -1,4 +1,4 @@
-"""Programs of others that tests talk to: found on the path or where ``make peers`` puts them, skipped with a reason if absent."""
+"""Programs of others that tests talk to: on the path or where ``make peers`` puts them; without one, the test is skipped."""
 
 from __future__ import annotations
 
