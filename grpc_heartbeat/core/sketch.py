@@ -1,4 +1,4 @@
-"""A sketch of a distribution of seconds: fixed size, O(1) to add to, quantiles within 3 %.
+"""A sketch of a distribution of seconds: fixed size, O(1) to add to, quantiles that are at most 1/16 too high.
 
 Theory of operation. Each power of two is divided into 16 equal buckets, from a microsecond to about an hour; what is outside
 counts in the first or the last bucket. A quantile is the upper end of its bucket, but not more than the largest value seen.

@@ -136,7 +136,8 @@ class Timeout(_CallbackTimer):
         """Fire ``duration`` seconds after ``now``, a reading of the driver's clock."""
         lane = self._lane
         self.when = when = now + lane.duration
-        if self._entry is None:
+        current = self._entry
+        if current is None or when < current.due:  # the latter after ``arm_at``
             if self.due is _NOT_YET:
                 self.due = when
                 self._entry = entry = self

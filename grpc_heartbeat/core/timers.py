@@ -104,7 +104,9 @@ class TimerQueue:
 
     def keep(self, lane: Lane) -> None:
         """Take back a lane that was let go of; one that is here stays."""
-        if lane is not self.inbox and self._lanes.setdefault(lane.duration, lane) is not lane:
+        if lane is self.inbox or lane in self._lanes:
+            return
+        if self._lanes.setdefault(lane.duration, lane) is not lane:
             self._lanes[lane] = lane  # its length has a new lane
 
     def wake(self, now: float) -> list[Timer]:
