@@ -49,9 +49,9 @@ class Statuses:
     """Statuses by name. :meth:`status` and :meth:`all` may be called while another thread changes something."""
 
     def __init__(self) -> None:
-        self._said = dict.fromkeys((WHOLE, LIVENESS, READINESS), ServingStatus.SERVING)
+        self._said: dict[str, ServingStatus] = dict.fromkeys((WHOLE, LIVENESS, READINESS), ServingStatus.SERVING)
         self._checks: dict[str, tuple[frozenset[str], ServingStatus]] = {}
-        self._shown = dict(self._said)
+        self._shown = self._said.copy()
         self.drained = False
 
     def status(self, name: str) -> ServingStatus | None:

@@ -4,7 +4,7 @@ A check runs as soon as it is added and then every ``ttl`` seconds, counted from
 A run that has not answered within ``timeout`` seconds is a failure; if it is still under way, the next one starts after its
 end, because a function that hangs cannot be stopped and must not pile up. What it answers then comes too late and is dropped.
 
-So no result is ever older than ``ttl + timeout``, and nobody who asks for a status waits for a check.
+So no success counts for longer than ``ttl + timeout``, and nobody who asks for a status waits for a check.
 
 ``failures`` failures in a row make the check ``NOT_SERVING``, one success makes it ``SERVING``. Until its first result it is
 ``UNKNOWN``: a process that does not know its database must not be sent work.

@@ -121,7 +121,7 @@ class RunningCheck:
             answer = self._function()
             if inspect.isawaitable(answer):
                 answer = self._await(answer)
-        except Exception as error:
+        except BaseException as error:  # a check that exits its thread has failed too
             return _describe(error)
         return _judge(answer)
 
@@ -157,7 +157,7 @@ def _judge(answer: object) -> str | None:
     return f"a check returns None, a boolean or a ServingStatus, not {type(answer).__name__}"
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -19,7 +19,7 @@ from grpc_heartbeat import _faults
 from grpc_heartbeat._timers import clock, timers
 from grpc_heartbeat.core.health_board import END, WatchSlot, WatchTable
 from grpc_heartbeat.health.board import HealthBoard
-from grpc_heartbeat.health.words import gone, left
+from grpc_heartbeat.health.words import gone
 from grpc_heartbeat.heartbeat.pool import DaemonPool
 
 PATIENCE = 10.0
@@ -86,7 +86,6 @@ class SyncWatches:
             while (status := self._next(watch)) is not None:
                 limit.arm(clock())
                 if status is END:
-                    watch.context.set_details(left(self._board.leaving))
                     send(None)
                     return
                 send(self._responses[status])
@@ -106,7 +105,6 @@ class SyncWatches:
             due.clear()
             while (status := self._next(watch)) is not None:
                 if status is END:
-                    context.set_details(left(self._board.leaving))
                     return
                 yield self._responses[status]
 

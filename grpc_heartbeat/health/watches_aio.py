@@ -1,7 +1,7 @@
 """Health watches on an asyncio server: each is a coroutine that waits for its slot.
 
 Statuses change on any thread. Their names are collected and told to the watchers on the loop, by one call however many
-watchers there are. A watcher that takes no message for :data:`PATIENCE` seconds is cut off.
+watchers there are. A watcher that does not read holds its own coroutine and no more; grpc.aio has no means to cut it off.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import grpc.aio
 
 from grpc_heartbeat.core.health_board import END, WatchSlot, WatchTable
 from grpc_heartbeat.health.board import HealthBoard
-from grpc_heartbeat.health.watches import PATIENCE
-from grpc_heartbeat.health.words import gone, left
+from grpc_heartbeat.health.words import gone
 
 
 class AioWatches:
@@ -52,8 +51,7 @@ class AioWatches:
                 await watch.due.wait()
                 watch.due.clear()
             else:
-                await _send(context, self._responses[status])
-        context.set_details(left(self._board.leaving))
+                await context.write(self._responses[status])
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not loop:
@@ -104,11 +102,3 @@ def _start(slots: list[WatchSlot]) -> None:
     for slot in slots:
         assert isinstance(slot, _Watch)
         slot.due.set()
-
-
-async def _send(context: grpc.aio.ServicerContext[Any, Any], response: Any) -> None:
-    try:
-        await asyncio.wait_for(context.write(response), PATIENCE)
-    except asyncio.TimeoutError:
-        # The RPC cannot end with a status: that would have to be read as well. Dropping it resets the stream.
-        raise asyncio.CancelledError from None

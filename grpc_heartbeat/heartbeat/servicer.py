@@ -88,7 +88,7 @@ class HeartbeatServicer:
     def condition(self) -> Condition:
         """Return how this server is now."""
         load = None if self._load is None else self._load()
-        return Condition(self._board.status(), load, self._board.draining)
+        return Condition(self._board.status(), load, self._board.leaving)
 
     def _iterate(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         self._admit(context)
