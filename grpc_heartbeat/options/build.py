@@ -1,36 +1,15 @@
-"""Channel arguments for a client and a server whose keepalive settings agree.
+"""Options from plain words: seconds and yes or no go in, channel arguments in gRPC's own names and units come out.
 
-Theory of operation. gRPC's transport keepalive has two sides that are set apart from each other. The client sends
-HTTP/2 PINGs; the server counts each PING that comes sooner than it allows as a strike, and after more than
-``grpc.http2.max_ping_strikes`` of them ends the connection with GOAWAY ``too_many_pings``, which the client sees as
-UNAVAILABLE (gRFC A8). With gRPC's own defaults a server allows one PING in five minutes while a call is held and one
-in two hours otherwise, so a client that turns keepalive on is cut off by every server that was left alone. The
-functions here write both sides so that they match: ``client_options()`` with its defaults is accepted by
-``server_options()`` with its defaults, and ``keepalive_pair()`` derives the server's tolerance from the client's
-interval.
-
-Three rules are easy to miss, and are why these are functions:
-
-* gRPC ignores a name it does not know. The server's tolerance is ``grpc.http2.min_ping_interval_without_data_ms``; the
-  C macro for it says "MIN_RECV", the string does not.
-* ``grpc.keepalive_timeout_ms`` sets TCP_USER_TIMEOUT, which notices a dead network. A frozen process whose kernel still
-  acknowledges is noticed only by ``grpc.http2.ping_timeout_ms``, one minute by default. Both get the same value here.
-* A client sends only two PINGs between data frames and then falls back to one a minute, unless
-  ``grpc.http2.max_pings_without_data`` is 0.
-
-A PING proves that the peer's transport runs, not that its application does; that is what heartbeats are for.
-
-Names and native defaults: ``include/grpc/impl/channel_arg_names.h`` and
-``src/core/ext/transport/chttp2/transport/internal_channel_arg_names.h`` of gRPC 1.85.
+Names and native defaults: ``catalogue``. A time of a profile stands where an argument is not given.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TypeAlias
 
-from grpc_heartbeat.config import check_seconds
+from grpc_heartbeat.options._checks import count, flag, millis, seconds, size
+from grpc_heartbeat.options.profiles import FROM_PROFILE, FromProfile, ProfileName, profile_named
 
 ChannelOptions: TypeAlias = list[tuple[str, int]]
 
@@ -42,32 +21,28 @@ MAX_AGE = 86400.0
 """Longest connection age, grace or idle time, in seconds."""
 MIN_CONNECT_TIMEOUT = 0.1
 """gRPC raises shorter limits of a connection attempt to this many seconds."""
-
-KEEPALIVE_TIME = 30.0
-KEEPALIVE_TIMEOUT = 10.0
-SERVER_KEEPALIVE_TIME = 60.0
-MIN_CLIENT_INTERVAL = 5.0
-"""Half of the 10 s below which gRFC A8 lets no client go, so that no conforming client is ever cut off by jitter."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeepalivePair:
-    """Options of the two ends of one connection: pass ``client`` to the channel and ``server`` to the server."""
-
-    client: ChannelOptions
-    server: ChannelOptions
+MIN_IDLE = 1.0
+"""gRPC raises shorter idle times of a client to this many seconds."""
 
 
 def client_options(
+    profile: ProfileName = "default",
     *,
-    keepalive_time: float | None = KEEPALIVE_TIME,
-    keepalive_timeout: float = KEEPALIVE_TIMEOUT,
-    permit_without_calls: bool = True,
-    connect_timeout: float | None = None,
+    keepalive_time: float | FromProfile | None = FROM_PROFILE,
+    keepalive_timeout: float | FromProfile = FROM_PROFILE,
+    permit_without_calls: bool | FromProfile = FROM_PROFILE,
+    connect_timeout: float | FromProfile | None = FROM_PROFILE,
+    reconnect_max: float | None = None,
+    dns_timeout: float | None = None,
+    idle_timeout: float | None = None,
+    max_receive_bytes: int | None = None,
+    max_send_bytes: int | None = None,
 ) -> ChannelOptions:
     """Return the ``options`` of a channel that notices a lost peer within ``keepalive_time + keepalive_timeout``.
 
     Args:
+        profile: What the arguments that are not given are taken from: ``default``, ``datacenter``, ``behind-proxy`` or
+            ``mobile``. The defaults named below are those of ``default``.
         keepalive_time: Seconds without a byte received after which a PING is sent. Default 30, at most 7200. Below 1
             the client still sends no more than one PING a second. ``None`` leaves keepalive off, as gRPC does. The
             server must allow this interval: see ``server_options(min_client_interval=…)``.
@@ -78,41 +53,60 @@ def client_options(
         permit_without_calls: Whether to PING while no call is active, so that the first call after a silence does not
             meet a dead connection. Default true; the server must permit it too.
             [``grpc.keepalive_permit_without_calls``, native default: no]
-        connect_timeout: Seconds that one attempt to connect, handshakes included, and one DNS query may take. At least
-            0.1, at most 600. gRPC's limit for an attempt is the larger of the minimum connect time and the current
-            back-off, so the back-off is capped at the same value: a channel that cannot connect tries again about every
-            ``connect_timeout`` (within ±20 %). Default ``None``: 20 s, with a back-off that grows to 2 minutes.
-            [``grpc.min_reconnect_backoff_ms``, ``grpc.initial_reconnect_backoff_ms``,
-            ``grpc.max_reconnect_backoff_ms``, ``grpc.dns_ares_query_timeout``; connection-backoff.md]
+        connect_timeout: Seconds that one attempt to connect, handshakes included, may take. At least 0.1, at most 600.
+            gRPC's limit for an attempt is the larger of the minimum connect time and the current back-off. Default
+            ``None``: 20 s, with a back-off that grows to 2 minutes.
+            [``grpc.min_reconnect_backoff_ms``; connection-backoff.md]
+        reconnect_max: Longest pause between two attempts to connect, in seconds, ±20 %. It also is the limit of an
+            attempt where it is longer than ``connect_timeout``. At least 0.1, at most 600. Default: the
+            ``connect_timeout``, or 2 minutes if there is none.
+            [``grpc.max_reconnect_backoff_ms``, ``grpc.initial_reconnect_backoff_ms``]
+        dns_timeout: Seconds that one DNS query may take. At least 0.1, at most 600. Default: the ``connect_timeout``, or
+            2 minutes if there is none. [``grpc.dns_ares_query_timeout``]
+        idle_timeout: Seconds without a call after which the connection is dropped until the next call. At least 1, at most
+            86400. A held stream is a call. Default: 30 minutes. [``grpc.client_idle_timeout_ms``]
+        max_receive_bytes: Largest message to receive; -1 for no limit. Default: 4 MiB. [``grpc.max_receive_message_length``]
+        max_send_bytes: Largest message to send; -1 for no limit. Default: no limit. [``grpc.max_send_message_length``]
 
     Raises:
         TypeError: an argument of the wrong type.
         ValueError: an argument outside its range; NaN and infinity are.
     """
-    permit = _flag("permit_without_calls", permit_without_calls)
+    base = profile_named(profile)
+    time = base.keepalive_time if keepalive_time is FROM_PROFILE else keepalive_time
+    timeout = base.keepalive_timeout if keepalive_timeout is FROM_PROFILE else keepalive_timeout
+    permit = base.permit_without_calls if permit_without_calls is FROM_PROFILE else permit_without_calls
+    connect = base.connect_timeout if connect_timeout is FROM_PROFILE else connect_timeout
+    permitted = flag("permit_without_calls", permit)
     options: ChannelOptions = []
-    if keepalive_time is not None:
-        options += _keepalive(keepalive_time, keepalive_timeout, permit)
+    if time is not None:
+        options += _keepalive(time, timeout, permitted)
         options.append(("grpc.http2.max_pings_without_data", 0))
-    if connect_timeout is not None:
-        options += _connect(connect_timeout)
-    return options
+    options += _connect(connect, reconnect_max, dns_timeout)
+    if idle_timeout is not None:
+        idle = millis("idle_timeout", idle_timeout, MAX_AGE, minimum=MIN_IDLE, inclusive=True)
+        options.append(("grpc.client_idle_timeout_ms", idle))
+    return options + _sizes(max_receive_bytes, max_send_bytes)
 
 
 def server_options(
+    profile: ProfileName = "default",
     *,
-    keepalive_time: float | None = SERVER_KEEPALIVE_TIME,
-    keepalive_timeout: float = KEEPALIVE_TIMEOUT,
-    permit_without_calls: bool = True,
-    min_client_interval: float = MIN_CLIENT_INTERVAL,
+    keepalive_time: float | FromProfile | None = FROM_PROFILE,
+    keepalive_timeout: float | FromProfile = FROM_PROFILE,
+    permit_without_calls: bool | FromProfile = FROM_PROFILE,
+    min_client_interval: float | FromProfile = FROM_PROFILE,
     max_ping_strikes: int = 2,
-    max_connection_age: float | None = None,
-    max_connection_age_grace: float | None = None,
-    max_connection_idle: float | None = None,
+    max_connection_age: float | FromProfile | None = FROM_PROFILE,
+    max_connection_age_grace: float | FromProfile | None = FROM_PROFILE,
+    max_connection_idle: float | FromProfile | None = FROM_PROFILE,
+    max_receive_bytes: int | None = None,
+    max_send_bytes: int | None = None,
 ) -> ChannelOptions:
     """Return the ``options`` of a server that accepts ``client_options()`` and drops clients that are gone.
 
     Args:
+        profile: As for ``client_options``; a client of a profile is allowed by a server of the same.
         keepalive_time: Seconds without a byte received after which the server PINGs its client. Default 60, at most
             7200. ``None`` leaves gRPC's two hours. [``grpc.keepalive_time_ms``]
         keepalive_timeout: Seconds that a PING, or sent data, may go unacknowledged before the connection is closed.
@@ -123,115 +117,80 @@ def server_options(
             it at half of the shortest ``keepalive_time`` of your clients. 0 allows any. At most 7200.
             [``grpc.http2.min_ping_interval_without_data_ms``, 5 minutes; gRFC A8]
         max_ping_strikes: Strikes that are forgiven, counted since the server last sent headers or data. Default 2.
-            0 forgives all. [``grpc.http2.max_ping_strikes``, 2]
-        max_connection_age: Seconds (±10 %) after which a connection is drained, so that clients spread over new
-            servers. Default ``None``: never. At most 86400. [``grpc.max_connection_age_ms``; gRFC A9]
+            0 forgives all. At most 1000. [``grpc.http2.max_ping_strikes``, 2]
+        max_connection_age: Seconds (gRPC adds or takes up to 10 %) after which a connection is drained, so that clients
+            spread over new servers. The GOAWAY is no alarm: calls go to a new connection. Default ``None``: never. At
+            most 86400. [``grpc.max_connection_age_ms``; gRFC A9]
         max_connection_age_grace: Seconds that calls may still run on a connection that reached its age. Default
             ``None``: for ever, which leaves a held stream on the old connection. At most 86400.
             [``grpc.max_connection_age_grace_ms``]
         max_connection_idle: Seconds without a call after which a connection is closed. Default ``None``: never. At most
             86400. A held stream counts as a call. [``grpc.max_connection_idle_ms``; gRFC A9]
+        max_receive_bytes, max_send_bytes: As for ``client_options``.
 
     Raises:
         TypeError: an argument of the wrong type.
         ValueError: an argument outside its range, NaN or infinite, or a grace without an age.
     """
-    permit = _flag("permit_without_calls", permit_without_calls)
-    interval = _seconds("min_client_interval", min_client_interval, MAX_INTERVAL, inclusive=True)
-    if max_connection_age_grace is not None and max_connection_age is None:
+    base = profile_named(profile)
+    time = base.server_keepalive_time if keepalive_time is FROM_PROFILE else keepalive_time
+    timeout = base.keepalive_timeout if keepalive_timeout is FROM_PROFILE else keepalive_timeout
+    permit = base.permit_without_calls if permit_without_calls is FROM_PROFILE else permit_without_calls
+    shortest = base.min_client_interval if min_client_interval is FROM_PROFILE else min_client_interval
+    age = base.max_connection_age if max_connection_age is FROM_PROFILE else max_connection_age
+    grace = max_connection_age_grace
+    if grace is FROM_PROFILE:
+        grace = None if age is None else base.max_connection_age_grace
+    idle = base.max_connection_idle if max_connection_idle is FROM_PROFILE else max_connection_idle
+    permitted = flag("permit_without_calls", permit)
+    interval = seconds("min_client_interval", shortest, MAX_INTERVAL, inclusive=True)
+    if grace is not None and age is None:
         raise ValueError("max_connection_age_grace has no effect without max_connection_age")
     options: ChannelOptions = []
-    if keepalive_time is not None:
-        options += _keepalive(keepalive_time, keepalive_timeout, permit)
+    if time is not None:
+        options += _keepalive(time, timeout, permitted)
     else:
-        options.append(("grpc.keepalive_permit_without_calls", permit))
+        options.append(("grpc.keepalive_permit_without_calls", permitted))
     options.append(("grpc.http2.min_ping_interval_without_data_ms", math.floor(interval * 1000)))
-    options.append(("grpc.http2.max_ping_strikes", _count("max_ping_strikes", max_ping_strikes)))
-    ages = {
-        "max_connection_age": max_connection_age,
-        "max_connection_age_grace": max_connection_age_grace,
-        "max_connection_idle": max_connection_idle,
-    }
-    options += [(f"grpc.{name}_ms", _millis(name, age, MAX_AGE)) for name, age in ages.items() if age is not None]
-    return options
-
-
-def keepalive_pair(
-    *,
-    keepalive_time: float = KEEPALIVE_TIME,
-    keepalive_timeout: float = KEEPALIVE_TIMEOUT,
-    permit_without_calls: bool = True,
-    connect_timeout: float | None = None,
-) -> KeepalivePair:
-    """Return options for both ends, the server made to allow at least twice the rate at which this client PINGs.
-
-    Args:
-        keepalive_time: Seconds of silence after which the client PINGs; the server PINGs after twice as long.
-            Default 30, at most 3600.
-        keepalive_timeout: As for ``client_options`` and ``server_options``, for both ends. Default 10.
-        permit_without_calls: The same, for both ends. Default true.
-        connect_timeout: As for ``client_options``. Default ``None``.
-
-    Raises:
-        TypeError, ValueError: as ``client_options``.
-    """
-    interval = _seconds("keepalive_time", keepalive_time, MAX_INTERVAL / 2)
-    client = client_options(
-        keepalive_time=interval,
-        keepalive_timeout=keepalive_timeout,
-        permit_without_calls=permit_without_calls,
-        connect_timeout=connect_timeout,
-    )
-    server = server_options(
-        keepalive_time=interval * 2,
-        keepalive_timeout=keepalive_timeout,
-        permit_without_calls=permit_without_calls,
-        min_client_interval=min(interval / 2, MIN_CLIENT_INTERVAL),
-    )
-    return KeepalivePair(client, server)
+    options.append(("grpc.http2.max_ping_strikes", count("max_ping_strikes", max_ping_strikes)))
+    ages = {"max_connection_age": age, "max_connection_age_grace": grace, "max_connection_idle": idle}
+    options += [(f"grpc.{name}_ms", millis(name, limit, MAX_AGE)) for name, limit in ages.items() if limit is not None]
+    return options + _sizes(max_receive_bytes, max_send_bytes)
 
 
 def _keepalive(time: float, timeout: float, permit: int) -> ChannelOptions:
-    timeout_ms = _millis("keepalive_timeout", timeout, MAX_TIMEOUT)
+    timeout_ms = millis("keepalive_timeout", timeout, MAX_TIMEOUT)
     return [
-        ("grpc.keepalive_time_ms", _millis("keepalive_time", time, MAX_INTERVAL)),
+        ("grpc.keepalive_time_ms", millis("keepalive_time", time, MAX_INTERVAL)),
         ("grpc.keepalive_timeout_ms", timeout_ms),
         ("grpc.http2.ping_timeout_ms", timeout_ms),
         ("grpc.keepalive_permit_without_calls", permit),
     ]
 
 
-def _connect(timeout: float) -> ChannelOptions:
-    millis = _millis("connect_timeout", timeout, MAX_TIMEOUT, minimum=MIN_CONNECT_TIMEOUT, inclusive=True)
-    return [
-        ("grpc.min_reconnect_backoff_ms", millis),
-        ("grpc.initial_reconnect_backoff_ms", min(millis, 1000)),
-        ("grpc.max_reconnect_backoff_ms", millis),
-        ("grpc.dns_ares_query_timeout", millis),
-    ]
+def _connect(timeout: float | None, reconnect_max: float | None, dns_timeout: float | None) -> ChannelOptions:
+    options: ChannelOptions = []
+    if timeout is not None:
+        options.append(("grpc.min_reconnect_backoff_ms", _attempt("connect_timeout", timeout)))
+    longest = timeout if reconnect_max is None else reconnect_max
+    if longest is not None:
+        name = "connect_timeout" if reconnect_max is None else "reconnect_max"
+        pause = _attempt(name, longest)
+        options += [("grpc.initial_reconnect_backoff_ms", min(pause, 1000)), ("grpc.max_reconnect_backoff_ms", pause)]
+    query = timeout if dns_timeout is None else dns_timeout
+    if query is not None:
+        options.append(("grpc.dns_ares_query_timeout", _attempt("dns_timeout", query)))
+    return options
 
 
-def _millis(name: str, value: object, maximum: float, *, minimum: float = 0.0, inclusive: bool = False) -> int:
-    """Whole milliseconds; a time of less than one is not rounded to none."""
-    return max(1, round(_seconds(name, value, maximum, minimum=minimum, inclusive=inclusive) * 1000))
+def _attempt(name: str, value: float) -> int:
+    return millis(name, value, MAX_TIMEOUT, minimum=MIN_CONNECT_TIMEOUT, inclusive=True)
 
 
-def _seconds(name: str, value: object, maximum: float, *, minimum: float = 0.0, inclusive: bool = False) -> float:
-    seconds = check_seconds(name, value, minimum=minimum, inclusive=inclusive)
-    if seconds > maximum:
-        raise ValueError(f"{name} must be at most {maximum:g} seconds; got {value!r} (were milliseconds meant?)")
-    return seconds
-
-
-def _flag(name: str, value: object) -> int:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {type(value).__name__} ({value!r})")
-    return int(value)
-
-
-def _count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, not {type(value).__name__} ({value!r})")
-    if not 0 <= value <= 1000:
-        raise ValueError(f"{name} must be from 0 to 1000; got {value}")
-    return value
+def _sizes(receive: int | None, send: int | None) -> ChannelOptions:
+    options: ChannelOptions = []
+    if receive is not None:
+        options.append(("grpc.max_receive_message_length", size("max_receive_bytes", receive)))
+    if send is not None:
+        options.append(("grpc.max_send_message_length", size("max_send_bytes", send)))
+    return options
