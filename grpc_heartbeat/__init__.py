@@ -16,7 +16,7 @@ from grpc_heartbeat.channel.sync import Channel
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
 from grpc_heartbeat.interceptors.server import DeadlineServerInterceptor
-from grpc_heartbeat.options import client_options, server_options
+from grpc_heartbeat.options import client_options, keepalive_pair, server_options
 from grpc_heartbeat.overrides import timeouts, with_timeouts
 from grpc_heartbeat.policy import TimeoutPolicy
 
@@ -29,12 +29,14 @@ __all__ = [
     "Timeouts",
     "add_to_server",
     "aio",
+    "check_options",
     "client_interceptors",
     "client_options",
     "deadline",
     "errors",
     "events",
     "insecure_channel",
+    "keepalive_pair",
     "secure_channel",
     "server_interceptors",
     "server_options",
@@ -47,12 +49,14 @@ if TYPE_CHECKING:
     from grpc_heartbeat import events
     from grpc_heartbeat.health import HealthBoard
     from grpc_heartbeat.heartbeat.server import add_to_server
+    from grpc_heartbeat.options import check_options
 else:
     __getattr__ = loader(
         __name__,
         {
             "HealthBoard": "grpc_heartbeat.health",
             "add_to_server": "grpc_heartbeat.heartbeat.server",
+            "check_options": "grpc_heartbeat.options.check",
             "events": "grpc_heartbeat.events",
         },
     )

@@ -23,6 +23,9 @@ A PING proves that the peer's transport runs, not that its application does; tha
 Names and native defaults: ``catalogue``, from the sources of gRPC.
 """
 
+from typing import TYPE_CHECKING
+
+from grpc_heartbeat._lazy import loader
 from grpc_heartbeat.options.build import (
     MAX_AGE,
     MAX_INTERVAL,
@@ -32,11 +35,8 @@ from grpc_heartbeat.options.build import (
     client_options,
     server_options,
 )
-from grpc_heartbeat.options.check import OptionsLike, check_options
-from grpc_heartbeat.options.findings import Finding, Prediction, Report
 from grpc_heartbeat.options.pair import KeepalivePair, keepalive_pair
 from grpc_heartbeat.options.profiles import PROFILES, Profile, ProfileName
-from grpc_heartbeat.options.settings import Enforcement
 
 __all__ = [
     "MAX_AGE",
@@ -58,3 +58,20 @@ __all__ = [
     "keepalive_pair",
     "server_options",
 ]
+
+if TYPE_CHECKING:
+    from grpc_heartbeat.options.check import OptionsLike, check_options
+    from grpc_heartbeat.options.findings import Finding, Prediction, Report
+    from grpc_heartbeat.options.settings import Enforcement
+else:
+    __getattr__ = loader(
+        __name__,
+        {
+            "Enforcement": "grpc_heartbeat.options.settings",
+            "Finding": "grpc_heartbeat.options.findings",
+            "OptionsLike": "grpc_heartbeat.options.check",
+            "Prediction": "grpc_heartbeat.options.findings",
+            "Report": "grpc_heartbeat.options.findings",
+            "check_options": "grpc_heartbeat.options.check",
+        },
+    )
