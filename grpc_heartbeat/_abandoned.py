@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
 import weakref
 from collections.abc import Iterator
@@ -41,9 +42,10 @@ class Watched(NamedTuple):
     call: object
     method: str
     place: str | None
+    since: float
 
 
-_watched: dict[int, tuple[weakref.ref[object], str, str | None]] = {}
+_watched: dict[int, tuple[weakref.ref[object], str, str | None, float]] = {}
 
 
 def switch(on: bool) -> None:
@@ -72,18 +74,19 @@ def watch(call: object, method: str, made_at: str | None) -> None:
     """List ``call`` in ``debug.calls()`` until it is done or gone. It must be weakly referable; ``done()`` is asked."""
     if enabled:
         key = id(call)
-        _watched[key] = (weakref.ref(call, lambda _: _watched.pop(key, None)), method, made_at)
+        reference = weakref.ref(call, lambda _: _watched.pop(key, None))
+        _watched[key] = (reference, method, made_at, time.monotonic())
 
 
 def watched() -> Iterator[Watched]:
     """Yield the watched calls that are not done."""
-    for key, (reference, method, made_at) in list(_watched.items()):
+    for key, (reference, method, made_at, since) in list(_watched.items()):
         call = reference()
         done = getattr(call, "done", None)
         if call is None or (done is not None and done()):
             _watched.pop(key, None)
         else:
-            yield Watched(call, method, made_at)
+            yield Watched(call, method, made_at, since)
 
 
 def warn(made_at: str | None, method: str) -> None:

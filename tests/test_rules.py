@@ -44,3 +44,27 @@ def test_private_grpc_modules_have_one_place(tmp_path: Path, line: str) -> None:
 def test_public_names_are_free(tmp_path: Path) -> None:
     source = "import grpc\nfrom grpc import aio\nfrom grpc_health.v1 import health\nfrom . import _grpcio\n"
     assert messages(tmp_path, "grpc_heartbeat/other.py", source) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "started = time.time()",
+        "from time import monotonic, time",
+        "clock = time.time_ns",
+        "now = datetime.now(UTC)",
+        "now = datetime.datetime.utcnow()",
+        "text = time.strftime('%H:%M')",
+    ],
+)
+def test_the_wall_clock_needs_a_reason(tmp_path: Path, source: str) -> None:
+    (found,) = messages(tmp_path, "grpc_heartbeat/a.py", f"\n{source}\n")
+    assert found.startswith("2: ")
+    assert "use time.monotonic" in found
+    assert messages(tmp_path, "grpc_heartbeat/a.py", f"{source}  # wall clock: spans are dated\n") == []
+    assert messages(tmp_path, "tests/test_a.py", f"{source}\n") == []
+
+
+def test_the_monotonic_clock_is_free(tmp_path: Path) -> None:
+    source = "import time\nfrom time import monotonic\nx = time.monotonic() + monotonic()\nspan.time.time = 1\n"
+    assert messages(tmp_path, "grpc_heartbeat/a.py", source) == []

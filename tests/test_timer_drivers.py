@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import gc
 import os
 import threading
 import weakref
+from collections.abc import Callable
 
 import pytest
 
-from grpc_heartbeat import _faults, _loop_timers, _timers
+from grpc_heartbeat import _faults, _loop_timers
 from grpc_heartbeat._loop_timers import loop_timers
 from grpc_heartbeat._timers import THREAD_NAME, clock, timers
+from grpc_heartbeat.core import lane as core_lane
+from grpc_heartbeat.core.timers import Timer
+from tests.peers import wait_until
 
 PATIENCE = 5.0
 
@@ -80,25 +85,185 @@ def test_nothing_is_lost_or_doubled_when_threads_race_with_the_driver() -> None:
     assert timers().armed() == []
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_starts_afresh() -> None:
-    parents = timers().timeout(3600, lambda: None)
-    parents.arm(clock())
+def test_one_thread_arms_another_moves_and_cancels() -> None:
+    fired = threading.Event()
+    never, sooner = timers().alarm(lambda: lost.append(1)), timers().alarm(fired.set)
+    lost: list[int] = []
+    never.arm(clock() + 0.2)
+    sooner.arm(clock() + 3600)
+
+    def meddle() -> None:
+        never.cancel()
+        sooner.arm(clock() + 0.3)
+
+    other = threading.Thread(target=meddle)
+    other.start()
+    assert fired.wait(PATIENCE)
+    other.join()
+    assert not lost
+
+
+def in_child(work: Callable[[], object]) -> object:
+    """Return what ``work`` returns in a forked child."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        done = threading.Event()
-        fresh = _timers.timers().armed() == []
-        _timers.timers().timeout(0.001, done.set).arm(clock())
-        os.write(writer, b"ok" if fresh and done.wait(PATIENCE) else b"no")
-        os._exit(0)
-    os.waitpid(child, 0)
-    answer = os.read(reader, 2)
-    os.close(reader)
+        try:
+            os.write(writer, repr(work()).encode())
+        except BaseException as error:
+            os.write(writer, repr(repr(error)).encode())
+        finally:
+            os._exit(0)
     os.close(writer)
+    with open(reader, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(child, 0)
+    return ast.literal_eval(answer.decode())
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+forks = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # "this process is multi-threaded"
+
+
+@needs_fork
+@forks
+def test_a_forked_child_starts_afresh_with_the_lanes_and_timers_it_was_given() -> None:
+    lane = timers().lane(0.001)
+    parents = timers().timeout(3600, lambda: None)
+    parents.arm(clock())
+    reused = timers().timeout(0.001, lambda: done.set())
+    done = threading.Event()
+    reused.arm(clock())
+    assert done.wait(PATIENCE)
+    done = threading.Event()
+
+    def work() -> object:
+        fresh = timers().armed() == [] and len(timers().queue) == 0
+        call = Call()
+        call.start(lane, clock())
+        reused.arm(clock())
+        parents.arm_at(clock() + 0.001)
+        fired = call.fired.wait(PATIENCE) and done.wait(PATIENCE)
+        threads = sum(thread.name == THREAD_NAME for thread in threading.enumerate())
+        late = timers().queue.lateness.summary().count
+        return fresh, fired, threads, late >= 2
+
+    assert in_child(work) == (True, True, 1, True)
+    assert timers().armed() == [parents]
     parents.cancel()
-    assert answer == b"ok"
+
+
+@needs_fork
+@forks
+def test_a_fork_meets_no_half_done_work_of_the_thread() -> None:
+    """Timers that the thread had in its hands when the process was forked could not be armed again in the child."""
+    stop = threading.Event()
+    busy = [timers().timeout(0.0002, lambda: None) for _ in range(500)]
+
+    def keep_arming() -> None:
+        while not stop.is_set():
+            now = clock()
+            for timer in busy:
+                timer.arm(now)
+            stop.wait(0.0001)
+
+    def work() -> object:
+        done = threading.Semaphore(0)
+        for timer in busy:
+            timer.callback = done.release
+            timer.arm(clock())
+        return all(done.acquire(timeout=PATIENCE) for _ in busy)
+
+    armer = threading.Thread(target=keep_arming)
+    armer.start()
+    try:
+        assert [in_child(work) for _ in range(10)] == [True] * 10
+    finally:
+        stop.set()
+        armer.join()
+    assert in_child(lambda: timers().armed() == []) is True
+    wait_until(lambda: timers().armed() == [])
+
+
+@needs_fork
+@forks
+def test_a_childs_loops_are_its_own() -> None:
+    loop = asyncio.new_event_loop()
+    timer = loop_timers(loop).timeout(5, lambda: None)
+    timer.arm(loop.time())
+    assert in_child(lambda: len(_loop_timers.all_loop_timers())) == 0
+    assert in_child(lambda: asyncio.run(fires())) is True
+    timer.cancel()
+    loop.close()
+
+
+async def fires() -> bool:
+    done = asyncio.Event()
+    loop_timers().timeout(0.001, done.set).arm(asyncio.get_running_loop().time())
+    await asyncio.wait_for(done.wait(), PATIENCE)
+    return True
+
+
+class Call(Timer):
+    """A call that is its own timer."""
+
+    __slots__ = ("fired",)
+
+    def __init__(self) -> None:
+        self.fired = threading.Event()
+
+    def fire(self) -> None:
+        self.fired.set()
+
+
+def test_calls_that_are_their_own_timers_race_with_the_driver() -> None:
+    """Those that are not cancelled fire, whatever the sweeps do meanwhile."""
+    lane, crowd, each = timers().lane(0.05), 4, 3000
+    kept: list[Call] = []
+
+    def make_calls() -> None:
+        for number in range(each):
+            call = Call()
+            call.start(lane, clock())
+            if number % 100:
+                call.when = None
+            else:
+                kept.append(call)
+
+    threads = [threading.Thread(target=make_calls) for _ in range(crowd)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(kept) == crowd * each / 100
+    assert all(call.fired.wait(PATIENCE) for call in kept)
+    assert timers().armed() == []
+
+
+async def test_a_loops_timer_may_be_armed_from_another_thread() -> None:
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    alarm = loop_timers().alarm(done.set)
+    alarm.arm(loop.time() + 3600)
+    await asyncio.to_thread(alarm.arm, loop.time() + 0.01)
+    await asyncio.wait_for(done.wait(), PATIENCE)
+    assert loop_timers().armed() == []
+
+
+async def test_a_long_sweep_lets_the_loop_breathe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_lane, "STRETCH", 10)
+    loop = asyncio.get_running_loop()
+    queue, lane = loop_timers().queue, loop_timers().lane(3600.0)
+    for _ in range(core_lane.SWEEP_MINIMUM + 1):
+        call = Call()
+        call.start(lane, loop.time())
+        call.cancel()
+    turns = 0
+    while len(queue):
+        turns += 1
+        assert turns < 1000
+        await asyncio.sleep(0)
+    assert turns >= core_lane.SWEEP_MINIMUM / 10
 
 
 async def test_loop_timers_fire_in_order_with_one_handle() -> None:

@@ -3,6 +3,8 @@
 - Tests do not sleep to wait for something: they wait for the thing itself. A sleep that *is* the subject (a slow
   handler) says why on its line: ``# sleep: <reason>``. ``asyncio.sleep(0)`` only yields and is free.
 - The core reads no clock: ``now`` is a parameter.
+- The wall clock may be stepped, so nobody reads it, except to date what people or other machines read. Such a line says so:
+  ``# wall clock: <reason>``.
 - Private modules of grpcio are imported in ``grpc_heartbeat/_grpcio.py`` only.
 """
 
@@ -18,6 +20,13 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 CLOCKS = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns", "now", "utcnow", "today"}
 REASON = re.compile(r"#\s*sleep:\s*\S")
+WALL_CLOCKS = {
+    *(f"time.{name}" for name in ("time", "time_ns", "localtime", "gmtime", "ctime", "strftime", "asctime")),
+    *(f"datetime.{name}" for name in ("now", "utcnow", "today")),
+    *(f"datetime.datetime.{name}" for name in ("now", "utcnow", "today")),
+    *("date.today", "datetime.date.today"),
+}
+WALL_REASON = re.compile(r"#\s*wall clock:\s*\S")
 PRIVATE = re.compile(r"grpc\.(?:\w+\.)*_\w")
 
 
@@ -82,6 +91,15 @@ def clock_reads(source: Source) -> Iterator[Breach]:
             )
 
 
+def wall_clocks(source: Source) -> Iterator[Breach]:
+    """Find wall clocks, also where they are passed on and not called, or imported by their bare names."""
+    named = [(ast.unparse(node), node.lineno) for node in ast.walk(source.tree) if isinstance(node, ast.Attribute)]
+    for name, line in [*named, *((name, line) for name, line in imported(source.tree) if name.startswith("time."))]:
+        if name in WALL_CLOCKS and not WALL_REASON.search(source.lines[line - 1]):
+            message = f"{name} may be stepped; use time.monotonic, or end the line with `# wall clock: <reason>`"
+            yield Breach(source.path, line, message)
+
+
 def private_imports(source: Source) -> Iterator[Breach]:
     """Find imports of grpcio's private modules and names."""
     for name, line in imported(source.tree):
@@ -91,7 +109,12 @@ def private_imports(source: Source) -> Iterator[Breach]:
             )
 
 
-RULES = (("tests", sleeps), ("grpc_heartbeat/core", clock_reads), ("grpc_heartbeat", private_imports))
+RULES = (
+    ("tests", sleeps),
+    ("grpc_heartbeat/core", clock_reads),
+    ("grpc_heartbeat", wall_clocks),
+    ("grpc_heartbeat", private_imports),
+)
 
 
 def breaches(root: Path = ROOT) -> list[Breach]:

@@ -126,7 +126,7 @@ class HeartbeatServicer:
         patience = timers().alarm(lambda: session.wake(clock()) and context.cancel())
         try:
             for data in requests:
-                started = time.time_ns()
+                started = time.time_ns()  # wall clock: spans are dated
                 frame = codec.decode(data)
                 condition = self.condition()
                 with lock:

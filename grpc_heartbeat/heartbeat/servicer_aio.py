@@ -86,7 +86,7 @@ class AioHeartbeatServicer:
     async def _answer(self, stream: _Stream) -> None:
         session = stream.session
         while (data := await stream.read()) is not None:
-            started = time.time_ns()
+            started = time.time_ns()  # wall clock: spans are dated
             frame = codec.decode(data)
             answers = session.receive(frame, stream.loop.time(), self.condition())
             if isinstance(frame, Beat) and answers:

@@ -188,7 +188,7 @@ class ServerBeats:
                 attributes=attributes,
                 start_time=started,
             )
-            span.end(max(time.time_ns(), started))
+            span.end(max(time.time_ns(), started))  # wall clock: spans are dated
         except Exception as error:
             _faults.record("telemetry.beats.answered", error)
 

@@ -213,6 +213,37 @@ def test_what_survived_one_sweep_is_swept_by_the_next() -> None:
     assert queue.wake(10.0) == calls[:1]
 
 
+def test_timers_fire_in_order_in_the_middle_of_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "STRETCH", 4)
+    queue = TimerQueue(ignore)
+    lane = queue.lane(10)
+    calls = [Call() for _ in range(20)]
+    for instant, call in enumerate(calls[:10]):
+        call.start(lane, float(instant))
+    lane.ask_driver()
+    while queue.next_wakeup() == -math.inf:  # all ten have survived one sweep
+        assert queue.wake(9.0) == []
+    for instant, call in enumerate(calls[10:], 10):
+        call.start(lane, float(instant))
+    lane.ask_driver()
+    for instant in range(20):
+        assert queue.wake(10.0 + instant) == [calls[instant]]
+
+
+def test_a_lane_that_came_back_is_there_once() -> None:
+    queue = TimerQueue(ignore)
+    lanes = [queue.lane(1 + number) for number in range(timers_module.MOST_IDLE_LANES + 1)]
+    queue.wake(0.0)
+    for number in range(timers_module.MOST_IDLE_LANES + 1):
+        queue.lane(1 + number)  # a successor, which the next wake lets go of
+    call = Call()
+    call.start(lanes[0], 0.0)
+    queue.wake(0.0)
+    lanes[0].ask_driver()
+    assert len(queue) == 1
+    assert list(queue.armed()) == [call]
+
+
 def test_a_lane_that_was_let_go_of_comes_back_with_its_first_timer() -> None:
     queue = TimerQueue(ignore)
     idle = [queue.lane(1 + number) for number in range(timers_module.MOST_IDLE_LANES + 1)]
@@ -279,8 +310,33 @@ def test_an_alarm_can_be_moved_both_ways() -> None:
     alarm.arm(5.0)
     alarm.arm(10.0)
     assert queue.wake(9.0) == []
+    assert len(queue) == 2  # where it was at first, and where it is now
     assert queue.wake(10.0) == [alarm]
     assert len(queue) == 0
+
+
+def test_a_place_that_is_not_current_is_not_moved_on() -> None:
+    queue = TimerQueue(ignore)
+    alarm = queue.alarm(ignore)
+    alarm.arm(10.0)
+    alarm.arm(3.0)
+    assert queue.wake(3.0) == [alarm]
+    alarm.arm(20.0)
+    assert queue.wake(10.0) == []
+    assert len(queue) == 1
+    assert queue.wake(20.0) == [alarm]
+
+
+def test_a_timeout_whose_first_place_is_still_queued_does_not_hold_up_younger_ones() -> None:
+    queue = TimerQueue(ignore)
+    timer, younger = queue.timeout(10, ignore), queue.timeout(10, ignore)
+    timer.arm(0.0)
+    timer.arm_at(1.0)
+    assert queue.wake(1.0) == [timer]
+    younger.arm(2.0)
+    timer.arm(5.0)
+    assert queue.wake(12.0) == [younger]
+    assert queue.wake(15.0) == [timer]
 
 
 def test_a_late_wakeup_fires_all_that_is_due_and_says_how_late() -> None:
