@@ -106,8 +106,6 @@ class HeartbeatServicer:
         try:
             with self._lock:
                 self._pushed.add(stream)
-            if self._board.leaving is not None:
-                stream.part(self._board.leaving)
             for answer in self._answers(requests, context, session, stream.lock):
                 stream.send(answer)
             stream.end()

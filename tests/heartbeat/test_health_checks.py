@@ -144,7 +144,7 @@ async def test_a_coroutine_function_runs_on_the_loop_it_was_added_on(board: Heal
     with hb.deadline.limit(60):
         board.add_check("coroutine function", check, ttl=60)
         board.add_check("its call", returns_a_coroutine, ttl=60)
-    await asyncio.to_thread(wait_until, lambda: board.status() is SERVING)
+        await asyncio.to_thread(wait_until, lambda: board.status() is SERVING)
     assert seen == [(asyncio.get_running_loop(), None)] * 2
 
 

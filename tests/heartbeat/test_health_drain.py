@@ -16,9 +16,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import grpc_heartbeat as hb
 from grpc_heartbeat.core.frames import Ack, Beat, Frame, Goodbye, GoodbyeReason, Hello, ServingStatus
 from grpc_heartbeat.core.heartbeat_events import BeatAcked, PeerLeft
+from grpc_heartbeat.core.heartbeat_server import Condition, ServerSession
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat import calls, codec
-from tests.heartbeat.ends import CLIENT, STEADY, Client, Server, SyncServer
+from grpc_heartbeat.heartbeat.servicer import _PushedStream
+from tests.heartbeat.ends import CLIENT, SERVER, STEADY, Client, Server, SyncServer
 from tests.heartbeat.raw_watch import RawWatch
 from tests.peers import OPTIONS, PATIENCE, LoopThread, wait_until
 
@@ -222,3 +224,40 @@ def test_a_drain_under_beats_loses_none_to_a_broken_stream(serve: Serve, beat: S
             (left,) = client.wait_for(PeerLeft)
             assert left.message == "update"
             client.stop()
+
+
+class Recorder:
+    """A stream's ``send`` and context, as gRPC would hand them over."""
+
+    def __init__(self) -> None:
+        self.sent: list[Frame | None] = []
+        self.session = ServerSession(SERVER)
+        context: Any = self
+        self.stream = _PushedStream(self.session, context, self.send)
+
+    def cancel(self) -> None:
+        raise AssertionError("nothing blocks here")
+
+    def send(self, data: bytes | None) -> None:
+        self.sent.append(None if data is None else codec.decode(data))
+
+
+def test_a_goodbye_greets_parts_and_ends_once() -> None:
+    peer = Recorder()
+    peer.stream.part("update")
+    peer.stream.part("update")
+    peer.stream.send(codec.encode(Ack(1)))
+    peer.stream.end()
+    assert peer.sent == [Hello(SERVER), Goodbye(GoodbyeReason.DRAINING, "update"), None]
+
+
+def test_a_goodbye_that_the_answering_thread_has_in_hand_is_left_to_it() -> None:
+    peer = Recorder()
+    answers = peer.session.receive(Beat(1), 0.0, Condition(draining="update"))
+    peer.stream.part("update")
+    assert peer.sent == []
+    for answer in answers:
+        peer.stream.send(codec.encode(answer))
+    peer.stream.end()
+    assert isinstance(peer.sent[-2], Goodbye)
+    assert peer.sent[-1] is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 import grpc_heartbeat as hb
 from grpc_heartbeat.core.frames import ServingStatus
-from grpc_heartbeat.core.health_board import LIST_LIMIT
+from grpc_heartbeat.core.health_board import LIST_LIMIT, WatchSlot
 from grpc_heartbeat.health import HealthBoard, watches
 from grpc_heartbeat.health.listing import encode_list
 from tests.heartbeat.ends import Server, SyncServer
@@ -116,6 +118,19 @@ def test_every_watcher_of_a_service_hears_a_change_and_no_other(server: Server, 
     assert next(everyone[2]).status == NOT_SERVING
     for watch in everyone:
         watch.cancel()
+
+
+def test_watchers_that_left_are_forgotten(server: Server, channel: grpc.Channel) -> None:
+    def slots() -> int:
+        gc.collect()
+        return sum(isinstance(item, WatchSlot) for item in gc.get_objects())
+
+    before = slots()
+    for name in ("", "orders"):
+        watch = stub(channel).Watch(request(name), timeout=PATIENCE)
+        next(watch)
+        watch.cancel()
+    wait_until(lambda: slots() == before)
 
 
 def test_a_slow_reader_gets_the_newest_status(server: Server) -> None:
@@ -250,6 +265,7 @@ def test_a_watch_behind_a_wrapper_works_on_a_thread() -> None:
             board.set("", False)
             assert next(cancelled).status == next(drained).status == NOT_SERVING
             cancelled.cancel()
+            assert next(stub(channel).Watch(request(), timeout=PATIENCE)).status == NOT_SERVING  # its thread is free
             board.drain("update")
             assert list(drained) == []
             assert drained.code() is grpc.StatusCode.OK
@@ -294,6 +310,29 @@ async def test_the_official_asyncio_servicer_can_serve_in_our_place() -> None:
         watch.cancel()
     await server.stop(None)
     board.close()
+
+
+async def test_a_slow_servicer_of_the_asyncio_kind_ends_up_with_the_newest() -> None:
+    go, seen = asyncio.Event(), list[tuple[str, int]]()
+
+    class Slow:
+        under_way = 0
+
+        async def set(self, service: str, status: int) -> None:
+            self.under_way += 1
+            assert self.under_way == 1
+            await go.wait()
+            seen.append((service, status))
+            self.under_way -= 1
+
+    board = HealthBoard()
+    board.mirror(Slow())
+    for serving in (True, False, True, False):
+        board.set("orders", serving)
+        await asyncio.sleep(0)
+    go.set()
+    await asyncio.to_thread(wait_until, lambda: dict(seen) == board.statuses())
+    assert len(seen) <= 5
 
 
 def test_only_a_health_servicer_can_mirror_a_board() -> None:
