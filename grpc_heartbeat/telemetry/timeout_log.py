@@ -1,0 +1,231 @@
+"""One structured record per call that ended early: to logging, to a file of JSON lines, to OpenTelemetry's logs.
+
+Theory of operation. The thread that met the early end makes a small record and puts it into a bounded queue
+(``core/record_queue.py``); that is all a call pays. A daemon thread of ours, started with the log, empties the queue a few
+times a second into the sinks. A sink that raises is dropped and the fault recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from grpc_heartbeat import _faults
+from grpc_heartbeat._call_events import observe_calls, stop_observing_calls
+from grpc_heartbeat._timers import clock
+from grpc_heartbeat.config import Identity
+from grpc_heartbeat.core.call_events import CallEndedEarly
+from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.record_queue import RecordQueue
+
+Record = Mapping[str, Any]
+
+_PAUSE = 0.2
+"""Seconds between two rounds of writing."""
+
+
+class Sink(Protocol):
+    """Where records go. Called from one thread; may block."""
+
+    def write(self, records: list[Record]) -> None:
+        """Write ``records``, oldest first."""
+
+    def close(self) -> None:
+        """Release what it holds."""
+
+
+class TimeoutLog:
+    """Records calls that end early, from ``start`` to ``close``; also a context manager.
+
+    Args:
+        sinks: Where records go.
+        identity: Who this process is, for the fields ``service`` and ``zone``. Default ``Identity()``.
+        capacity: Records that may wait to be written. Default 10,000.
+        per_second: Records taken in on average; bursts up to ``capacity`` pass. Default 2,000 (120,000 a minute).
+        load: Called for each record to say how busy the process is; it must be quick. Default: none.
+
+    Raises:
+        ValueError: no sink, or a bound that is not positive.
+    """
+
+    def __init__(
+        self,
+        *sinks: Sink,
+        identity: Identity | None = None,
+        capacity: int = 10_000,
+        per_second: float = 2_000.0,
+        load: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
+        if not sinks:
+            raise ValueError("TimeoutLog needs a sink, such as LoggingSink() or JsonLinesSink(path)")
+        if capacity < 1 or not per_second > 0:
+            raise ValueError(f"capacity and per_second must be positive; got {capacity!r} and {per_second!r}")
+        self._sinks = list(sinks)
+        self._identity = identity or Identity()
+        self._load = load
+        self._queue: RecordQueue[Record] = RecordQueue(capacity, per_second, clock())
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many records were not taken in, by cause: ``full`` and ``over_rate``."""
+        return {"full": self._queue.full, "over_rate": self._queue.over_rate}
+
+    @property
+    def accepted(self) -> int:
+        """How many records were taken in."""
+        return self._queue.accepted
+
+    def start(self) -> TimeoutLog:
+        """Begin; calling it again does nothing."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="grpc-heartbeat timeout log", daemon=True)
+            self._thread.start()
+            observe_calls(self._observe)
+        return self
+
+    def close(self) -> None:
+        """Write what is queued, end the thread and close the sinks. Idempotent."""
+        stop_observing_calls(self._observe)
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def __enter__(self) -> TimeoutLog:
+        return self.start()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _observe(self, event: Event) -> None:
+        if isinstance(event, CallEndedEarly):
+            self._queue.offer(self._record(event), clock())
+
+    def _record(self, event: CallEndedEarly) -> Record:
+        facts = event.facts
+        record: dict[str, Any] = {
+            "time_unix_nano": time.time_ns(),  # wall clock: for people and other machines, never compared with ours
+            "method": event.method,
+            "status": event.status,
+            "layer": facts.layer,
+            "limit": facts.limit,
+            "elapsed": facts.elapsed,
+            "remaining": event.remaining,
+            "source": facts.source,
+            "connectivity": facts.connectivity,
+            "last_error": facts.last_error,
+            "peer": event.peer,
+            "service": self._identity.service,
+            "zone": self._identity.zone,
+            **_trace(),
+        }
+        if self._load is not None:
+            record["load"] = dict(self._load())
+        return record
+
+    def _run(self) -> None:
+        while not self._closing.wait(_PAUSE):
+            self._write()
+        self._write()
+        for sink in self._sinks:
+            self._guarded(sink, sink.close)
+
+    def _write(self) -> None:
+        records = self._queue.take()
+        if records:
+            for sink in tuple(self._sinks):
+                if not self._guarded(sink, sink.write, records):
+                    self._sinks.remove(sink)
+
+    def _guarded(self, sink: Sink, function: Callable[..., object], *args: Any) -> bool:
+        try:
+            function(*args)
+        except Exception as error:
+            _faults.record(f"timeout_log.{type(sink).__name__}", error)
+            return False
+        return True
+
+
+def _trace() -> dict[str, str]:
+    """Return the ids of the span that is current, if there is one."""
+    from opentelemetry import trace  # loaded only where records are made
+
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
+
+class LoggingSink:
+    """Writes each record as one line of ``logging``, with its fields as the record's ``timeout`` attribute."""
+
+    def __init__(self, logger: logging.Logger | None = None, level: int = logging.WARNING) -> None:
+        self._logger = logger or logging.getLogger("grpc_heartbeat.timeouts")
+        self._level = level
+
+    def write(self, records: list[Record]) -> None:
+        for record in records:
+            self._logger.log(
+                self._level,
+                "%s ended early: %s time-out, %s after %.3f s (%s)",
+                record["method"],
+                record["layer"],
+                record["status"],
+                record["elapsed"],
+                record["source"],
+                extra={"timeout": record},
+            )
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class JsonLinesSink:
+    """Appends each record to a file as one line of JSON."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115  # closed by close()
+
+    def write(self, records: list[Record]) -> None:
+        self._file.writelines(f"{json.dumps(record)}\n" for record in records)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class OpenTelemetrySink:
+    """Emits each record through OpenTelemetry's logs API, as the event ``grpc_heartbeat.timeout``.
+
+    Args:
+        logger_provider: Default: the global one.
+    """
+
+    def __init__(self, logger_provider: Any = None) -> None:
+        from opentelemetry._logs import get_logger_provider
+
+        self._logger = (logger_provider or get_logger_provider()).get_logger("grpc_heartbeat")
+
+    def write(self, records: list[Record]) -> None:
+        from opentelemetry._logs import LogRecord, SeverityNumber
+
+        for record in records:
+            attributes = {f"grpc_heartbeat.timeout.{key}": value for key, value in record.items() if value is not None}
+            self._logger.emit(
+                LogRecord(
+                    timestamp=record["time_unix_nano"],
+                    severity_number=SeverityNumber.WARN,
+                    severity_text="WARN",
+                    body=f"{record['method']} ended early by its {record['layer']} time-out",
+                    attributes={**attributes, "event.name": "grpc_heartbeat.timeout"},
+                )
+            )
+
+    def close(self) -> None:
+        """Nothing is held: the provider is the application's."""
