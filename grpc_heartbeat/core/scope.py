@@ -93,7 +93,7 @@ class Scope:
     def adopt(self, member: Member) -> None:
         """End ``member`` when this scope is cancelled; at once, when it already is."""
         self.members.add(member)
-        if not self.watched:
+        if not self.watched and self.reason is None:
             self.watch()
         if self.reason is not None and _taken(self.members, member):
             member.scope_cancelled(self)
@@ -150,10 +150,6 @@ class _ChildScope(Scope):
         parent.adopt(self)
 
     @property
-    def draining(self) -> bool:
-        return self._parent.draining
-
-    @property
     def finished(self) -> bool:
         return self._ended and self.reason is None and self._parent.finished
 
@@ -170,7 +166,11 @@ class _ChildScope(Scope):
             raise failures[0]
 
     def why(self, now: float) -> Reason | None:
-        return self._parent.why(now) if self._ended and self.reason is None else super().why(now)
+        if self.reason is not None:
+            return self.reason
+        if not self._ended and self.deadline is not None and self.deadline <= now:
+            return Reason.EXPIRED
+        return self._parent.why(now)
 
     def watch(self) -> None:
         self.watched = True

@@ -2,41 +2,142 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._types import Metadata
 from grpc_heartbeat.core.deadline import inbound_deadline
 from grpc_heartbeat.core.scope import Reason, Scope
+from grpc_heartbeat.interceptors.method import Method
+from grpc_heartbeat.interceptors.server_state import end_scope
+
+if TYPE_CHECKING:
+    from grpc_heartbeat.core.timer import Timer
+    from grpc_heartbeat.interceptors.accepting_aio import AcceptingContext
+    from grpc_heartbeat.interceptors.limiting_aio import AioLimit
 
 EXPIRY_TOLERANCE = 0.02
 """Seconds. A client whose deadline passes resets the stream, and that reset may overtake our own reckoning of the same
 deadline by the time that the request was under way. A reset this close to the deadline is called expiry."""
 
 
-class WatchedScope(Scope):
-    """The scope of an RPC on the sync stack.
-
-    Its context is asked to tell of the RPC's end only when somebody needs to know: most handlers make no calls, and would
-    pay for a callback that is registered under the RPC's lock.
-    """
+class InboundScope(Scope):
+    """The scope of an inbound RPC. It is kept track of only when something depends on it: most handlers make no calls."""
 
     watched = False
+    limit_timer: Timer | None = None
+    """Ends the RPC when the server's own limit passes."""
 
-    def __init__(self, deadline: float | None, source: str, method: str, context: Any) -> None:
-        super().__init__(deadline, source, method)
-        self._context = context
+    def __init__(self, deadline: float | None, method: Method) -> None:  # all of Scope's, without its frame
+        self.deadline = deadline
+        self.source = method.source
+        self.method = method.path
+        self.members = set()
+        self._server = method.server
+
+    @property
+    def draining(self) -> bool:
+        return self._server.draining
 
     def watch(self) -> None:
         self.watched = True
+        self._server.live.add(self)
+        if self._server.called_off:  # looked at after adding: who calls off looks through `live` after that mark
+            end_scope(self, Reason.DRAINING)
+
+    def finish(self) -> None:
+        self.finished = self.reason is None
+        self.members.clear()
+        self.over()
+
+    def over(self) -> None:
+        """Let go of what belongs to an RPC in flight. Called at the end of the RPC and of its handler."""
+        if self.watched:
+            self._server.live.discard(self)
+        if self.limit_timer is not None:
+            self.limit_timer.cancel()
+
+
+class SyncScope(InboundScope):
+    """On the sync stack, the context tells of the RPC's end if it is asked to, which costs a lock.
+
+    Attributes:
+        context: The RPC's context while its handler runs.
+        began: When the handler began.
+    """
+
+    began = 0.0
+
+    def __init__(self, deadline: float | None, method: Method, context: Any) -> None:
+        self.deadline = deadline
+        self.source = method.source
+        self.method = method.path
+        self.members = set()
+        self._server = method.server
+        self.context = context
+
+    @property
+    def pending(self) -> bool:
+        """Whether its handler runs and somebody still wants it to."""
+        return not self.finished and self.reason is None and self.context is not None
+
+    def watch(self) -> None:
+        super().watch()
+        context = self.context
+        if context is None:
+            return
         try:
             # The callback comes when the RPC is cancelled, when its deadline passes, and also after it completed normally.
-            if not self._context.add_callback(partial(rpc_ended, self)):
+            if not context.add_callback(partial(rpc_ended, self)):
                 rpc_ended(self)
         except Exception as error:
             _faults.record("server.watch", error)
+
+    def over(self) -> None:
+        super().over()
+        self.context = None
+
+
+class AioScope(InboundScope):
+    """On the asyncio stack, the end of an RPC is a cancel of its task, which looks like any other.
+
+    Attributes:
+        context: What the handler gets.
+        accepting: The same, if the RPC may be accepted early.
+        limit: The server's own limit, if there is one.
+        task: The RPC's task while its handler runs; of handlers that are plain functions, none.
+    """
+
+    accepting: AcceptingContext | None = None
+    limit: AioLimit | None = None
+    task: asyncio.Task[Any] | None
+
+    def __init__(self, deadline: float | None, method: Method, context: Any) -> None:
+        self.deadline = deadline
+        self.source = method.source
+        self.method = method.path
+        self.members = set()
+        self._server = method.server
+        self.context = context
+        self.task = asyncio.current_task()
+
+    def why(self, now: float) -> Reason | None:
+        reason = super().why(now)
+        if reason in (None, Reason.DRAINING) and self.task is not None and _is_cancelling(self.task):
+            return _reason_of_reset(self, now)
+        return reason
+
+    def over(self) -> None:
+        super().over()
+        self.task = None
+
+
+def _is_cancelling(task: asyncio.Task[Any]) -> bool:
+    cancelling = getattr(task, "cancelling", None)  # since Python 3.11
+    return cancelling is not None and cancelling() > 0
 
 
 def deadline_of(context: Any, metadata: Metadata | None, now: float) -> float | None:
@@ -48,16 +149,13 @@ def deadline_of(context: Any, metadata: Metadata | None, now: float) -> float | 
         return None
 
 
-def rejection(method: str) -> str:
-    """Return the details with which an RPC of ``method`` is rejected whose budget is spent."""
-    return f"{method} was not started: its deadline had passed while the request was under way or queued"
-
-
-def rpc_ended(scope: Scope) -> None:
+def rpc_ended(scope: InboundScope) -> None:
     """Cancel what was started on behalf of an RPC that ended before its handler did. Never raises."""
-    if scope.finished:
-        return
-    left = scope.remaining(monotonic())
-    expired = left is not None and left <= EXPIRY_TOLERANCE
-    for failure in scope.cancel(Reason.EXPIRED if expired else Reason.CLIENT_CANCELLED):
-        _faults.record("server.cancel_member", failure)
+    if not scope.finished:
+        end_scope(scope, _reason_of_reset(scope, monotonic()))
+    scope.over()
+
+
+def _reason_of_reset(scope: Scope, now: float) -> Reason:
+    left = scope.remaining(now)
+    return Reason.EXPIRED if left is not None and left <= EXPIRY_TOLERANCE else Reason.CLIENT_CANCELLED

@@ -7,6 +7,7 @@ in a cache. The work happens in the wrapped behavior, on the worker that runs th
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 
@@ -15,23 +16,58 @@ import grpc
 from grpc_heartbeat import _faults
 from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
-from grpc_heartbeat.core.scope import Scope
+from grpc_heartbeat.core.admission import ServerStats
+from grpc_heartbeat.core.events import Observers
+from grpc_heartbeat.interceptors.accepting import EarlyAccept, SyncDriver
+from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.interceptors.inbound import WatchedScope, deadline_of, rejection
+from grpc_heartbeat.interceptors.inbound import SyncScope, deadline_of
+from grpc_heartbeat.interceptors.limiting import end_after
+from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.responses import ScopedResponses
+from grpc_heartbeat.interceptors.server_state import ServerState
+from grpc_heartbeat.interceptors.speaking import speaks
 
 _UNKNOWN: tuple[Any, Any] = (None, None)
 
+_arrival: ContextVar[float | None] = ContextVar("grpc_heartbeat.arrival", default=None)
+"""When the RPC arrived. grpcio runs interceptors and handler of an RPC in the same context, on different threads."""
+
 
 class DeadlineServerInterceptor(grpc.ServerInterceptor):
-    """Opens a scope for each inbound RPC. Put it first, so that it sees the handlers of all others wrapped already."""
+    """Opens a scope for each inbound RPC. Put it first, so that it sees the handlers of all others wrapped already.
 
-    def __init__(self) -> None:
-        self._handlers = HandlerCache(_wrap)
+    The arguments are those of ``server_interceptors``.
+    """
+
+    def __init__(self, policy: ServerPolicy | None = None, accept_after: float | None = DEFAULT_ACCEPT_AFTER) -> None:
+        self._state = ServerState(policy, accept_after)
+        self._measures = policy is not None
+        self._drivers: dict[float, SyncDriver] = {}
+        self._handlers = HandlerCache(self._wrap)
+
+    @property
+    def observers(self) -> Observers:
+        """Those who hear of RPCs that are started, rejected, ended or accepted early (``grpc_heartbeat.events``)."""
+        return self._state.observers
+
+    def stats(self) -> ServerStats:
+        """Return what was counted since the interceptor was made."""
+        return self._state.stats()
+
+    def drain(self, *, cancel: bool = False) -> None:
+        """Tell handlers that the server is shutting down: ``deadline.reason()`` says ``"draining"`` to those that ask.
+
+        With ``cancel``, also end the outbound calls of all handlers, now and from now on. There is no way back. Call it
+        before ``server.stop(grace)``.
+        """
+        self._state.drain(cancel)
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
+        if self._measures:
+            _arrival.set(monotonic())
         handler = continuation(handler_call_details)
         if handler is None:
             return None
@@ -42,32 +78,49 @@ class DeadlineServerInterceptor(grpc.ServerInterceptor):
             _faults.record("server.wrap", error)
             return handler
 
+    def _wrap(self, path: str, handler: Any) -> Any:
+        if path.startswith(OWN_SERVICE):
+            return handler
+        behavior = behavior_of(handler)
+        method = self._state.method(path)
+        early = None
+        if method.accept_after is not None and not speaks(behavior):
+            early = EarlyAccept(method, self._driver(method.accept_after))
+        if getattr(behavior, "experimental_non_blocking", False):
+            wrap = _non_blocking
+        else:
+            wrap = _response_stream if handler.response_streaming else _one_response
+        return with_behavior(handler, keep_marks(behavior, wrap(behavior, method, early)))
 
-def _wrap(method: str, handler: Any) -> Any:
-    if method.startswith(OWN_SERVICE):
-        return handler
-    behavior = behavior_of(handler)
-    if getattr(behavior, "experimental_non_blocking", False):
-        wrap = _non_blocking
-    else:
-        wrap = _response_stream if handler.response_streaming else _one_response
-    return with_behavior(handler, keep_marks(behavior, wrap(behavior, method)))
+    def _driver(self, after: float) -> SyncDriver:
+        driver = self._drivers.get(after)
+        if driver is None:
+            driver = self._drivers[after] = SyncDriver(after)
+        return driver
 
 
-def _begin(method: str, source: str, context: Any) -> Scope:
-    """Return the scope of an RPC that is about to be handled; aborts it when nothing of its budget is left."""
+def _begin(method: Method, early: EarlyAccept | None, context: Any, until_over: bool = False) -> SyncScope:
+    """Return the scope of an RPC that is about to be handled; aborts it when it is not to be started."""
     now = monotonic()
+    own = refusal = None
     deadline = deadline_of(context, context.invocation_metadata(), now)
-    if deadline is not None and deadline <= now:
-        context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(method))
-    return WatchedScope(deadline, source, method, context)
+    if method.limits is not None:
+        deadline, own, refusal = method.server.admit(method, deadline, now, _arrival.get())
+    elif deadline is not None and deadline <= now:
+        refusal = method.server.expired(method, now)
+    if refusal is not None:
+        context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, refusal)
+    scope = SyncScope(deadline, method, context)
+    if own is not None:
+        end_after(own, scope, context, method, now, until_over=until_over)
+    if early is not None and not method.speaks:
+        early.watch(scope, context, now)
+    return scope
 
 
-def _one_response(behavior: Behavior, method: str) -> Behavior:
-    source = f"inherited:{method}"
-
+def _one_response(behavior: Behavior, method: Method, early: EarlyAccept | None) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
-        scope = _begin(method, source, context)
+        scope = _begin(method, early, context)
         token = current_scope.set(scope)
         try:
             return behavior(request, context)
@@ -78,11 +131,9 @@ def _one_response(behavior: Behavior, method: str) -> Behavior:
     return handle
 
 
-def _response_stream(behavior: Behavior, method: str) -> Behavior:
-    source = f"inherited:{method}"
-
+def _response_stream(behavior: Behavior, method: Method, early: EarlyAccept | None) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
-        scope = _begin(method, source, context)
+        scope = _begin(method, early, context, until_over=True)
         token = current_scope.set(scope)
         try:
             responses = behavior(request, context)
@@ -96,12 +147,11 @@ def _response_stream(behavior: Behavior, method: str) -> Behavior:
     return handle
 
 
-def _non_blocking(behavior: Behavior, method: str) -> Behavior:
+def _non_blocking(behavior: Behavior, method: Method, early: EarlyAccept | None) -> Behavior:
     """A non-blocking behavior returns at once and goes on by callbacks, so only the end of the RPC ends its scope."""
-    source = f"inherited:{method}"
 
     def handle(request: Any, context: Any, send_response: Any) -> Any:
-        scope = _begin(method, source, context)
+        scope = _begin(method, early, context, until_over=True)
         token = current_scope.set(scope)
         try:
             return behavior(request, context, send_response)

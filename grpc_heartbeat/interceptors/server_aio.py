@@ -1,7 +1,8 @@
 """The asyncio server interceptor: puts the inbound RPC's deadline and cancellation in scope for its handler.
 
 grpc.aio tells the handler styles apart by inspecting the function, so each wrapper is of the same kind as what it wraps:
-a coroutine function, an asynchronous generator function, or a plain function that the server runs in its thread pool.
+a coroutine function, an asynchronous generator function, or a plain function that the server runs in its thread pool
+(``interceptors.plain_aio``).
 
 How the end of an RPC is noticed differs with the kind. grpc.aio cancels the RPC's task: a coroutine sees ``CancelledError``,
 a suspended generator sees nothing, so the context's done-callback is used, and a plain function runs on in its thread, so
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from time import monotonic
 from typing import Any
@@ -23,182 +24,174 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._current import current_scope, restore
+from grpc_heartbeat._current import current_scope
 from grpc_heartbeat._types import Behavior
-from grpc_heartbeat.core.scope import Scope
+from grpc_heartbeat.core.admission import ServerStats
+from grpc_heartbeat.core.events import Observers
+from grpc_heartbeat.interceptors.accepting_aio import AcceptingContext, EarlyAccept
+from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.interceptors.inbound import deadline_of, rejection, rpc_ended
-from grpc_heartbeat.interceptors.responses import ScopedResponses
+from grpc_heartbeat.interceptors.inbound import AioScope, deadline_of, rpc_ended
+from grpc_heartbeat.interceptors.limiting_aio import AioLimit, limited, start
+from grpc_heartbeat.interceptors.method import Method
+from grpc_heartbeat.interceptors.plain_aio import PlainHandler
+from grpc_heartbeat.interceptors.server_state import ServerState
+from grpc_heartbeat.interceptors.speaking import speaks
 
-_invocation_metadata: ContextVar[Any] = ContextVar("grpc_heartbeat.invocation_metadata", default=None)
-"""Left for the handler by ``intercept_service``, which runs in the same task: asking the context again would parse it again."""
+_inbound: ContextVar[tuple[Any, float | None]] = ContextVar("grpc_heartbeat.inbound", default=(None, None))
+"""The metadata of the RPC and when it arrived, if that is measured. Left for the handler by ``intercept_service``, which runs
+in the same task: asking the context for the metadata again would parse it again."""
 
 _UNKNOWN: tuple[Any, Any] = (None, None)
 
 
 class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
-    """Opens a scope for each inbound RPC. Put it first, so that it sees the handlers of all others wrapped already."""
+    """Opens a scope for each inbound RPC. Put it first, so that it sees the handlers of all others wrapped already.
 
-    def __init__(self) -> None:
-        self._handlers = HandlerCache(_wrap)
+    The arguments are those of ``server_interceptors``.
+    """
+
+    def __init__(self, policy: ServerPolicy | None = None, accept_after: float | None = DEFAULT_ACCEPT_AFTER) -> None:
+        self._state = ServerState(policy, accept_after)
+        self._measures = policy is not None
+        self._early: dict[float, EarlyAccept] = {}
+        self._handlers = HandlerCache(self._wrap)
+
+    @property
+    def observers(self) -> Observers:
+        """Those who hear of RPCs that are started, rejected, ended or accepted early (``grpc_heartbeat.events``)."""
+        return self._state.observers
+
+    def stats(self) -> ServerStats:
+        """Return what was counted since the interceptor was made."""
+        return self._state.stats()
+
+    def drain(self, *, cancel: bool = False) -> None:
+        """Tell handlers that the server is shutting down: ``deadline.reason()`` says ``"draining"`` to those that ask.
+
+        With ``cancel``, also end the outbound calls of all handlers, now and from now on. There is no way back. Call it
+        before ``await server.stop(grace)``.
+        """
+        self._state.drain(cancel)
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
+        arrival = monotonic() if self._measures else None
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        metadata = handler_call_details.invocation_metadata
-        _invocation_metadata.set(metadata)
+        inbound = handler_call_details.invocation_metadata, arrival
+        _inbound.set(inbound)
         try:
             known, wrapped = self._handlers.entries.get(handler_call_details.method, _UNKNOWN)
             if known is not handler:
                 wrapped = self._handlers.get(handler_call_details.method, handler)
-            return wrapped.watched(metadata) if isinstance(wrapped, _PlainHandler) else wrapped
+            return wrapped.watched(*inbound) if isinstance(wrapped, PlainHandler) else wrapped
         except Exception as error:
             _faults.record("server.wrap_aio", error)
             return handler
 
+    def _wrap(self, path: str, handler: Any) -> Any:
+        if path.startswith(OWN_SERVICE):
+            return handler
+        behavior = behavior_of(handler)
+        method = self._state.method(path)
+        early = None
+        if method.accept_after is not None and not speaks(behavior):
+            early = self._early.setdefault(method.accept_after, EarlyAccept(method.accept_after))
+        if inspect.iscoroutinefunction(behavior):
+            wrapper = _coroutine(behavior, method, early)
+        elif inspect.isasyncgenfunction(behavior):
+            wrapper = _generator(behavior, method, early)
+        else:
+            return PlainHandler(handler, method, early)
+        return with_behavior(handler, keep_marks(behavior, wrapper))
 
-def _wrap(method: str, handler: Any) -> Any:
-    if method.startswith(OWN_SERVICE):
-        return handler
-    behavior = behavior_of(handler)
-    if inspect.iscoroutinefunction(behavior):
-        wrapper = _coroutine(behavior, method)
-    elif inspect.isasyncgenfunction(behavior):
-        wrapper = _generator(behavior, method)
-    else:
-        return _PlainHandler(handler, method)
-    return with_behavior(handler, keep_marks(behavior, wrapper))
+
+def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope | str:
+    """Make the scope of an RPC current whose handler is about to start, or return why it is not to be started."""
+    now = monotonic()
+    metadata, arrival = _inbound.get()
+    own = refusal = None
+    deadline = deadline_of(context, metadata, now)
+    if method.limits is not None:
+        deadline, own, refusal = method.server.admit(method, deadline, now, arrival)
+    elif deadline is not None and deadline <= now:
+        refusal = method.server.expired(method, now)
+    if refusal is not None:
+        return refusal
+    scope = AioScope(deadline, method, context)
+    if early is not None and not method.speaks:
+        scope.context = scope.accepting = AcceptingContext(context, method, now)
+        early.watch(scope.accepting, asyncio.get_running_loop())
+    if own is not None:
+        scope.limit = AioLimit(scope, method, own)
+        start(scope.limit, own, scope, asyncio.get_running_loop())
+    current_scope.set(scope)
+    return scope
 
 
-def _coroutine(behavior: Behavior, method: str) -> Behavior:
-    source = f"inherited:{method}"
+async def _settle(scope: AioScope, error: BaseException | None = None) -> None:
+    """Do what is left when the handler has let go. Raises when the RPC is ended by the server's own limit."""
+    accepting, limit = scope.accepting, scope.limit
+    ended = limit is not None and limit.passed and not isinstance(error, grpc.aio.AbortError)
+    if accepting is not None:
+        accepting.pending = False
+        if accepting.sending is not None and (ended or not isinstance(error, asyncio.CancelledError)):
+            await accepting.settle()
+    if limit is not None and ended:
+        await limit.end(scope.context)
 
+
+def _coroutine(behavior: Behavior, method: Method, early: EarlyAccept | None) -> Behavior:
     async def handle(request: Any, context: Any) -> Any:
-        now = monotonic()
-        deadline = deadline_of(context, _invocation_metadata.get(), now)
-        if deadline is not None and deadline <= now:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(method))
-        scope = Scope(deadline, source, method)
-        current_scope.set(scope)
+        scope = _begin(method, early, context)
+        if isinstance(scope, str):
+            return await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, scope)
         try:
-            return await behavior(request, context)
-        except asyncio.CancelledError:
-            rpc_ended(scope)
+            response = await behavior(request, scope.context)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                rpc_ended(scope)
+            await _settle(scope, error)
             raise
         finally:
             scope.finish()
+        if scope.accepting is not None or scope.limit is not None:
+            await _settle(scope)
+        return response
 
     return handle
 
 
-def _generator(behavior: Behavior, method: str) -> Behavior:
-    source = f"inherited:{method}"
-
+def _generator(behavior: Behavior, method: Method, early: EarlyAccept | None) -> Behavior:
     async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-        now = monotonic()
-        deadline = deadline_of(context, _invocation_metadata.get(), now)
-        if deadline is not None and deadline <= now:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(method))
-        scope = Scope(deadline, source, method)
+        scope = _begin(method, early, context)
+        if isinstance(scope, str):
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, scope)
+            return
         context.add_done_callback(lambda _: rpc_ended(scope))
-        current_scope.set(scope)
+        responses = behavior(request, scope.context)
+        if scope.limit is not None:
+            responses = limited(responses, scope.limit)
+        accepting = scope.accepting
         try:
-            async for response in behavior(request, context):
+            async for response in responses:
+                if accepting is not None:  # the first response brings initial metadata
+                    await accepting.settle()
+                    accepting = None
                 yield response
-        except Exception:
+        except asyncio.CancelledError as error:
+            await _settle(scope, error)
+            raise
+        except Exception as error:
             scope.finish()
+            await _settle(scope, error)
             raise
         scope.finish()
+        await _settle(scope)
 
     return handle
-
-
-class _PlainHandler:
-    """A handler whose behavior is a plain function. Wrapped anew for each RPC, to be joined to that RPC's task."""
-
-    def __init__(self, handler: Any, method: str) -> None:
-        self._handler = handler
-        self._behavior = behavior_of(handler)
-        self._method = method
-
-    def watched(self, metadata: Any) -> Any:
-        """Return a handler for the RPC whose task is the current one."""
-        end = _RpcEnd(metadata)
-        task = asyncio.current_task()
-        if task is not None:
-            task.add_done_callback(end.reached)
-        wrap = _plain_stream if self._handler.response_streaming else _plain_response
-        behavior = wrap(self._behavior, self._method, end)
-        return with_behavior(self._handler, keep_marks(self._behavior, behavior))
-
-
-class _RpcEnd:
-    """Joins the end of an RPC's task to a scope that a thread opens later. Whichever comes second sees the other."""
-
-    __slots__ = ("_over", "_scope", "metadata")
-
-    def __init__(self, metadata: Any) -> None:
-        self.metadata = metadata
-        self._over = False
-        self._scope: Scope | None = None
-
-    def reached(self, task: Any) -> None:
-        self._over = True
-        if self._scope is not None:
-            rpc_ended(self._scope)
-
-    def join(self, scope: Scope) -> None:
-        self._scope = scope
-        if self._over:
-            rpc_ended(scope)
-
-
-def _plain_response(behavior: Behavior, method: str, end: _RpcEnd) -> Behavior:
-    source = f"inherited:{method}"
-
-    def handle(request: Any, context: Any) -> Any:
-        now = monotonic()
-        deadline = deadline_of(context, end.metadata, now)
-        if deadline is not None and deadline <= now:
-            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, rejection(method))
-        scope = Scope(deadline, source, method)
-        end.join(scope)
-        token = current_scope.set(scope)
-        try:
-            return behavior(request, context)
-        finally:
-            restore(token)
-            scope.finish()
-
-    return handle
-
-
-def _plain_stream(behavior: Behavior, method: str, end: _RpcEnd) -> Behavior:
-    source = f"inherited:{method}"
-
-    def handle(request: Any, context: Any) -> Any:
-        """Called on the loop's thread; what it returns is iterated in the pool."""
-        now = monotonic()
-        deadline = deadline_of(context, end.metadata, now)
-        if deadline is not None and deadline <= now:
-            return _aborted(context, rejection(method))
-        scope = Scope(deadline, source, method)
-        end.join(scope)
-        token = current_scope.set(scope)
-        try:
-            return ScopedResponses(behavior(request, context), scope)
-        finally:
-            restore(token)
-
-    return handle
-
-
-def _aborted(context: Any, details: str) -> Iterator[Any]:
-    """Abort in the pool's thread: the plain context's ``abort`` waits for the loop, so it must not be called there."""
-    context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, details)
-    yield None

@@ -17,8 +17,9 @@ from grpc_heartbeat import deadline
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat.core.scope import Reason, Scope
 from grpc_heartbeat.interceptors.handlers import MAX_CACHED, OWN_SERVICE, HandlerCache
-from grpc_heartbeat.interceptors.inbound import EXPIRY_TOLERANCE, WatchedScope, rpc_ended
+from grpc_heartbeat.interceptors.inbound import EXPIRY_TOLERANCE, SyncScope, rpc_ended
 from grpc_heartbeat.interceptors.responses import ScopedResponses
+from grpc_heartbeat.interceptors.server_state import ServerState
 from tests.chain.hops import start, stubs
 from tests.channel.servers import HOLD, Server
 from tests.peers import PATIENCE, AioServer, LoopThread, SyncServer
@@ -45,8 +46,9 @@ class Call:
         self.told += 1
 
 
-def watched(context: Context, left: float | None = None) -> WatchedScope:
-    return WatchedScope(None if left is None else monotonic() + left, "inherited:/a/b", "/a/b", context)
+def watched(context: Context, left: float | None = None, server: ServerState | None = None) -> SyncScope:
+    method = (server or ServerState()).method("/a/b")
+    return SyncScope(None if left is None else monotonic() + left, method, context)
 
 
 def test_the_context_is_asked_only_when_something_depends_on_it_and_only_once() -> None:
