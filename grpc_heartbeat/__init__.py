@@ -5,13 +5,14 @@ Names follow ``grpc``: ``insecure_channel``, ``secure_channel`` and ``server_int
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 
 from grpc_heartbeat import aio, deadline, errors
 from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
+from grpc_heartbeat.channel.make import connect_options
 from grpc_heartbeat.channel.sync import Channel
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
@@ -83,8 +84,10 @@ def insecure_channel(
         identity: Who this process is, as heartbeats say it. Default: ``Identity()``.
         name: The peer's name in telemetry. Default: ``target``.
     """
-    inner = grpc.insecure_channel(target, options=_sequence(options), compression=compression)
-    return wrap_channel(inner, timeouts=timeouts, heartbeat=heartbeat, identity=identity, name=name or target)
+    policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
+    wanted = connect_options(options, policy.limits("", streams=False).connect)
+    inner = grpc.insecure_channel(target, options=wanted, compression=compression)
+    return wrap_channel(inner, timeouts=policy, heartbeat=heartbeat, identity=identity, name=name or target)
 
 
 def secure_channel(
@@ -99,8 +102,10 @@ def secure_channel(
     name: str | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.secure_channel`` does; the other arguments are those of ``insecure_channel``."""
-    inner = grpc.secure_channel(target, credentials, options=_sequence(options), compression=compression)
-    return wrap_channel(inner, timeouts=timeouts, heartbeat=heartbeat, identity=identity, name=name or target)
+    policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
+    wanted = connect_options(options, policy.limits("", streams=False).connect)
+    inner = grpc.secure_channel(target, credentials, options=wanted, compression=compression)
+    return wrap_channel(inner, timeouts=policy, heartbeat=heartbeat, identity=identity, name=name or target)
 
 
 def wrap_channel(
@@ -129,7 +134,3 @@ def client_interceptors(*, timeouts: Timeouts | TimeoutPolicy | None = None) -> 
 def server_interceptors() -> list[grpc.ServerInterceptor]:
     """Return interceptors for ``grpc.server``; put them before all others."""
     return [DeadlineServerInterceptor()]
-
-
-def _sequence(options: ChannelOptions | None) -> list[tuple[str, Any]] | None:
-    return None if options is None else list(options)

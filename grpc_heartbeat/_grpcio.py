@@ -1,33 +1,58 @@
 """Everything that leans on a private name of grpcio.
 
-One seam is used: the cancel handle of a *blocking* unary-response call. grpcio gives none. ``stub.Method(request)`` creates
-its call inside grpcio by ``Channel.segregated_call`` and blocks on it. A multicallable that was made interruptible here
-passes that call to the ``CancelHandle`` which the calling thread has set up, so that another thread can cancel it.
+Three things are had by it that the public API of the sync stack does not give.
 
-The private names are looked for when a multicallable is prepared. Where one is missing (a later grpcio, another kind of
-channel), ``interruptible`` says so by returning False, and the caller uses the public API instead (``future()``), which is
-complete but slower. ``GRPC_HEARTBEAT_PUBLIC_API_ONLY=1`` in the environment forces that.
+- *The handle of a blocking call.* ``stub.Method(request)`` creates its call inside grpcio by ``Channel.segregated_call`` and
+  blocks on it. A multicallable that was made interruptible here passes that call to the ``CancelHandle`` which the calling
+  thread has set up, so that another thread can cancel it.
+- *When the server has accepted a call.* grpcio reads a unary call's initial metadata together with its response. On request
+  (``CancelHandle.split``, ``calling.split``) it is read on its own, and its arrival is noted. The wire sees no difference.
+- *The channel's state*, without a thread that watches it.
+
+The private names are looked for when a multicallable is prepared, and tried out once per process, by a call that goes
+nowhere. Where one is missing or has changed (a later grpcio, another kind of channel), the functions here say so by their
+result, and the caller uses the public API instead, which is complete but slower. ``GRPC_HEARTBEAT_PUBLIC_API_ONLY=1`` in the
+environment forces that.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 
+from grpc_heartbeat import _faults
+
+try:
+    from grpc._channel import Channel as _GrpcioChannel
+    from grpc._cython.cygrpc import (  # type: ignore[import-not-found]  # compiled, and private
+        ReceiveInitialMetadataOperation as _ReceiveHeaders,
+    )
+except ImportError:  # pragma: no cover - a later grpcio
+    _GrpcioChannel = _ReceiveHeaders = None  # type: ignore[assignment,misc]
+
 _PUBLIC_API_ONLY = os.environ.get("GRPC_HEARTBEAT_PUBLIC_API_ONLY", "") not in ("", "0")
 _MAX_LAYERS = 32
-"""Interceptors that may be stacked on a channel before we stop looking for the multicallable underneath."""
+"""Interceptors that may be stacked on a channel before we stop looking for what is underneath."""
+
+_BATCHES = 6
+"""Which argument of ``segregated_call`` and of ``_managed_call`` the batches of operations are."""
 
 
 class _ThreadState(threading.local):
     handle: CancelHandle | None = None
+    split = False
 
 
 calling = _ThreadState()
-"""``calling.handle`` is given the next blocking call that this thread makes on an interruptible multicallable."""
+"""What the next call that this thread makes on a prepared multicallable is to do.
+
+``handle`` is given a blocking call. ``split`` asks that a future's initial metadata be read on its own; it is False again
+once that is arranged.
+"""
 
 
 class CancelHandle:
@@ -38,15 +63,20 @@ class CancelHandle:
 
     call: Any = None  # defaults on the class: this is made for every call, and an __init__ would cost a frame
     verdict: tuple[int, str] | None = None
+    split = False
+    """Set before the call: note when the server has accepted it. False after it was made means that this cannot be known."""
+    headers = False
+    """Whether the server has accepted the call, if it was ``split``."""
 
-    def cancel(self, code: grpc.StatusCode, details: str) -> None:
+    def end(self, code: grpc.StatusCode, details: str) -> None:
         """End the call with this status. Idempotent: the first verdict stands."""
         # The verdict is stored before the call is looked for; the calling thread stores the call before it looks for a
         # verdict. Whichever comes second sees the other.
         if self.verdict is None:
             self.verdict = (code.value[0], details)
-        if self.call is not None:
-            self.call.cancel(*self.verdict)
+        call = self.call
+        if call is not None:
+            call.cancel(*self.verdict)
 
 
 class _InterruptibleChannel:
@@ -59,31 +89,126 @@ class _InterruptibleChannel:
         self._segregated_call = channel.segregated_call
 
     def segregated_call(self, *args: Any) -> Any:
-        call = self._segregated_call(*args)
         handle = calling.handle
-        if handle is not None:
-            calling.handle = None
-            handle.call = call
-            if handle.verdict is not None:
-                call.cancel(*handle.verdict)
-        return call
+        if handle is None:
+            return self._segregated_call(*args)
+        calling.handle = None
+        if handle.split:
+            call, seen = self._split_call(handle, args)
+        else:
+            call = seen = self._segregated_call(*args)
+        handle.call = call
+        if handle.verdict is not None:
+            call.cancel(*handle.verdict)
+        return seen
+
+    def _split_call(self, handle: CancelHandle, args: tuple[Any, ...]) -> tuple[Any, Any]:
+        """Make a call whose handle learns when it was accepted; return it, and what grpcio is to take for it."""
+        batches = args[_BATCHES]
+        if len(batches) > 1:
+            call = self._segregated_call(*args)
+            return call, _ListeningCall(call, handle)
+        ((operations, tag),) = batches
+        parts = _parts(operations)
+        handle.split = parts is not None
+        if parts is None:
+            call = self._segregated_call(*args)
+            return call, call
+        tagged = tuple((part, tag) for part in parts)
+        call = self._segregated_call(*args[:_BATCHES], tagged, *args[_BATCHES + 1 :])
+        return call, _SplitCall(call, handle)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)
 
 
+def _parts(operations: Any) -> tuple[Any, Any] | None:
+    """Return a unary call's one batch in two: all else, and the reading of initial metadata."""
+    headers = tuple(operation for operation in operations if type(operation) is _ReceiveHeaders)
+    if len(headers) != 1 or len(operations) == 1:
+        return None
+    return tuple(operation for operation in operations if type(operation) is not _ReceiveHeaders), headers
+
+
+class _Events:
+    __slots__ = ("batch_operations",)
+
+    def __init__(self, batch_operations: Any) -> None:
+        self.batch_operations = batch_operations
+
+
+class _ListeningCall:
+    """Stands in for a call that reads initial metadata in a batch of its own, and notes its arrival."""
+
+    __slots__ = ("_call", "_handle", "_next_event")
+
+    def __init__(self, call: Any, handle: CancelHandle) -> None:
+        self._call = call
+        self._handle = handle
+        self._next_event = call.next_event
+
+    def next_event(self) -> Any:
+        event = self._next_event()
+        for operation in event.batch_operations:
+            if operation.type() == _RECEIVE_HEADERS:
+                self._handle.headers = True
+        return event
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+
+_RECEIVE_HEADERS = 4
+"""``GRPC_OP_RECV_INITIAL_METADATA`` of gRPC's C API."""
+
+
+class _SplitCall(_ListeningCall):
+    """Gives the two events of a split unary call to grpcio as the one that it waits for."""
+
+    __slots__ = ()
+
+    def next_event(self) -> Any:
+        # Each is waited for here; only a call that failed has them in the other order.
+        first = self._next_event()
+        self._handle.headers = True
+        second = self._next_event()
+        return _Events((*first.batch_operations, *second.batch_operations))
+
+
+class _SplittingCalls:
+    """Stands in for what starts a multicallable's futures."""
+
+    __slots__ = ("_managed_call",)
+
+    def __init__(self, managed_call: Any) -> None:
+        self._managed_call = managed_call
+
+    def __call__(self, *args: Any) -> Any:
+        if calling.split and len(args[_BATCHES]) == 1:
+            parts = _parts(args[_BATCHES][0])
+            if parts is not None:
+                calling.split = False
+                args = (*args[:_BATCHES], parts, *args[_BATCHES + 1 :])
+        return self._managed_call(*args)
+
+
 def interruptible(multicallable: Any, layers: int = _MAX_LAYERS) -> bool:
     """Let a ``CancelHandle`` reach the blocking calls of ``multicallable``; return whether that is possible.
 
-    Interceptors' multicallables are followed down to grpcio's own.
+    Its futures can then be split, too. Interceptors' multicallables are followed down to grpcio's own.
     """
-    if _PUBLIC_API_ONLY or layers == 0:
-        return False
+    return layers > 0 and usable() and _prepare(multicallable, layers)
+
+
+def _prepare(multicallable: Any, layers: int = _MAX_LAYERS) -> bool:
     channel = getattr(multicallable, "_channel", None)
     if isinstance(channel, _InterruptibleChannel):
         return True
     if hasattr(channel, "segregated_call"):
         multicallable._channel = _InterruptibleChannel(channel)
+        managed_call = getattr(multicallable, "_managed_call", None)
+        if managed_call is not None:
+            multicallable._managed_call = _SplittingCalls(managed_call)
         return True
     thunk = getattr(multicallable, "_thunk", None)
     if callable(thunk):
@@ -126,3 +251,161 @@ def multicallable_of(continuation: Any) -> Any:
         if name == "self":
             return cell.cell_contents
     return None
+
+
+def state_reader(channel: Any) -> Callable[[bool], int] | None:
+    """Return what tells the state of ``channel`` (or of a multicallable's), or ``None`` if that cannot be had.
+
+    It takes whether to connect, returns the first part of a ``grpc.ChannelConnectivity``'s value, and raises ``ValueError``
+    once the channel is closed.
+    """
+    for _ in range(_MAX_LAYERS if usable() else 0):
+        reader = getattr(channel, "check_connectivity_state", None)
+        if reader is not None:
+            found: Callable[[bool], int] = reader
+            return found
+        channel = getattr(channel, "_channel", None) or getattr(channel, "_inner", None)
+        if channel is None:
+            break
+    return None
+
+
+def plain_channel(channel: Any) -> Any:
+    """Return grpcio's own channel under interceptors, or ``channel`` itself where it cannot be found."""
+    found = channel
+    for _ in range(_MAX_LAYERS if usable() else 0):
+        if _GrpcioChannel is not None and isinstance(found, _GrpcioChannel):
+            return found
+        found = getattr(found, "_channel", None) or getattr(found, "_inner", None)
+        if found is None:
+            break
+    return channel
+
+
+def headers_seen(call: Any) -> bool | None:
+    """Tell whether the initial metadata of a call object has come, without waiting; ``None`` if that cannot be had.
+
+    Only what was ``split`` or streams responses has it before the response.
+    """
+    state: Any = getattr(call, "_state", None) if usable() else None
+    return state.initial_metadata is not None if hasattr(state, "initial_metadata") else None
+
+
+def single_threaded(call: Any) -> bool:
+    """Tell whether ``call`` is grpcio's single-threaded response stream, which only its reader's thread may ask things."""
+    return type(call).__name__.startswith("_SingleThreaded")
+
+
+def cancel_at_once(call: Any, code: grpc.StatusCode, details: str) -> bool:
+    """Cancel a call object without waiting for a lock; return False, and do nothing, if that cannot be had.
+
+    A single-threaded response stream holds its lock while its initial metadata is waited for, and ``cancel()`` waits for the
+    lock; it ends with ``code`` and ``details``. Others end as by ``cancel()``.
+    """
+    if not usable() or not hasattr(call, "_state"):
+        return False
+    if not hasattr(call, "_consume_next_event"):
+        call.cancel()
+        return True
+    inner: Any = getattr(call, "_call", None)
+    if not hasattr(inner, "cancel"):
+        return False
+    inner.cancel(code.value[0], details)
+    return True
+
+
+def reword(error: Any, code: grpc.StatusCode, details: str) -> bool:
+    """Give the error of a blocking call another code and details; return False if that cannot be had."""
+    return usable() and _reword(error, code, details)
+
+
+def _reword(error: Any, code: grpc.StatusCode, details: str) -> bool:
+    state: Any = getattr(error, "_state", None)
+    if not (hasattr(state, "code") and hasattr(state, "details")):
+        return False
+    state.code = code
+    state.details = details
+    return error.details() == details and error.code() is code
+
+
+_works: bool | None = None
+_testing = threading.Lock()
+
+
+def usable() -> bool:
+    """Tell whether the private names may be used: they do what they did, and nobody has forbidden it."""
+    if _works is None:
+        _try_out()
+    return bool(_works) and not _PUBLIC_API_ONLY
+
+
+def _try_out() -> None:
+    global _works
+    with _testing:
+        if _works is None:
+            try:
+                _self_test()
+                _works = True
+            except Exception as error:
+                _works = False
+                _faults.record("grpcio.self_test", error)
+
+
+_SELF_TEST = "grpc-heartbeat tries out its seam"
+
+
+def _self_test() -> None:
+    """Make a split call that is cancelled before it exists, to nowhere, and see that it ends as it was told to."""
+    if _GrpcioChannel is None or _ReceiveHeaders is None:
+        raise RuntimeError("grpcio's private names are not where they were")
+    code = grpc.StatusCode.DATA_LOSS
+    handle = CancelHandle()
+    handle.split = True
+    handle.end(code, _SELF_TEST)
+    outer = calling.handle
+    with _GrpcioChannel("unix:grpc-heartbeat-self-test", (), None, None) as channel:
+        method: Any = channel.unary_unary("/grpc_heartbeat.Seam/Test")
+        if not _prepare(method) or channel._channel.check_connectivity_state(False) != 0:
+            raise RuntimeError("a new channel does not look as it did")
+        calling.handle = handle
+        try:
+            method(b"")
+        except grpc.RpcError as error:
+            found = (error.code(), error.details(), handle.split, handle.headers)
+            if found != (code, _SELF_TEST, True, True) or not _reword(error, grpc.StatusCode.ABORTED, "reworded"):
+                raise RuntimeError(f"a blocking call ended otherwise than it was told to: {found}") from error
+        else:
+            raise RuntimeError("a blocking call could not be cancelled")
+        finally:
+            calling.handle = outer
+
+
+def unary_intercepted(channel: Any) -> bool | None:
+    """Tell whether unary-unary calls of an asyncio channel go through interceptors; ``None`` if that cannot be had."""
+    interceptors = None if _PUBLIC_API_ONLY else getattr(channel, "_unary_unary_interceptors", None)
+    return bool(interceptors) if isinstance(interceptors, list) else None
+
+
+def abort_rpc(context: Any, code: grpc.StatusCode, details: str) -> bool:
+    """End an inbound RPC of the sync stack with this status, from beside its handler; return whether that is possible.
+
+    ``context.abort`` can only be called by the handler, and ``context.cancel`` gives no status. An RPC that has ended already
+    is left as it is. One that is ended here looks to its handler as if its client had cancelled it.
+    """
+    if _PUBLIC_API_ONLY:
+        return False
+    try:
+        from grpc import _server
+
+        state, call = context._state, context._rpc_event.call
+        with state.condition:
+            if state.client is not _server._CANCELLED and not state.statused:
+                state.code = code
+                state.details = details.encode()
+                _server._abort(state, call, code, state.details)
+                state.client = _server._CANCELLED  # or the handler's response would be sent after the status
+                state.condition.notify_all()
+    except Exception as error:
+        _faults.record("grpcio.abort_rpc", error)
+        return False
+    return True

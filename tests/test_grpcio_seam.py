@@ -9,7 +9,7 @@ import pytest
 
 from grpc_heartbeat import _grpcio
 from grpc_heartbeat._grpcio import CancelHandle, calling, interruptible, multicallable_of
-from grpc_heartbeat.channel.scoped import block_in
+from grpc_heartbeat.channel.scoped import BlockedCall, block_in
 from grpc_heartbeat.core.scope import Scope
 
 
@@ -53,7 +53,7 @@ def method() -> MultiCallable:
 
 def test_a_verdict_that_comes_before_the_call_ends_it_at_once(method: MultiCallable) -> None:
     handle = CancelHandle()
-    handle.cancel(grpc.StatusCode.CANCELLED, "too late")
+    handle.end(grpc.StatusCode.CANCELLED, "too late")
     calling.handle = handle
     assert method().cancelled_with == [(1, "too late")]
 
@@ -63,8 +63,8 @@ def test_a_verdict_that_comes_after_the_call_ends_it_and_the_first_one_stands(me
     calling.handle = handle
     call = method()
     assert call.cancelled_with == []
-    handle.cancel(grpc.StatusCode.DEADLINE_EXCEEDED, "first")
-    handle.cancel(grpc.StatusCode.CANCELLED, "second")
+    handle.end(grpc.StatusCode.DEADLINE_EXCEEDED, "first")
+    handle.end(grpc.StatusCode.CANCELLED, "second")
     assert call.cancelled_with == [(4, "first"), (4, "first")]
 
 
@@ -72,7 +72,7 @@ def test_a_handle_takes_one_call_only(method: MultiCallable) -> None:
     handle = CancelHandle()
     calling.handle = handle
     first, second = method(), method()
-    handle.cancel(grpc.StatusCode.CANCELLED, "")
+    handle.end(grpc.StatusCode.CANCELLED, "")
     assert first.cancelled_with
     assert not second.cancelled_with
 
@@ -81,7 +81,7 @@ def test_a_call_inside_of_a_call_leaves_the_outer_handle_in_place(method: MultiC
     outer = CancelHandle()
     calling.handle = outer
     try:
-        block_in(Scope(None, "limit"), method)
+        block_in(Scope(None, "limit"), BlockedCall(), method)
         assert calling.handle is outer
     finally:
         calling.handle = None

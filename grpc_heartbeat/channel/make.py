@@ -1,9 +1,18 @@
-"""Makes multicallables on the inner channel of a wrapper."""
+"""Makes inner channels' multicallables, and the options of the channels that this library makes itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+from grpc_heartbeat._types import ChannelOptions
+
+_CONNECT_OPTIONS = (
+    "grpc.min_reconnect_backoff_ms",
+    "grpc.initial_reconnect_backoff_ms",
+    "grpc.dns_ares_query_timeout",
+)
+"""What bounds one attempt to connect in gRPC's core: the larger of the first two for TCP, TLS and HTTP/2; the third for DNS."""
 
 
 def make(factory: Callable[..., Any], method: str, serializer: Any, deserializer: Any, registered: bool | None) -> Any:
@@ -11,3 +20,17 @@ def make(factory: Callable[..., Any], method: str, serializer: Any, deserializer
     if registered:
         return factory(method, serializer, deserializer, registered)
     return factory(method, serializer, deserializer)
+
+
+def connect_options(options: ChannelOptions | None, connect: float | None) -> list[tuple[str, Any]] | None:
+    """Return ``options`` with gRPC's own limits for one attempt to connect set to suit a connect limit of ``connect`` seconds.
+
+    Left alone, gRPC goes on with a dead attempt for 20 s, and calls made meanwhile wait for it in vain. A tenth more than our
+    limit, and 50 ms, leaves it to us to end the call by name. What ``options`` already say is kept.
+    """
+    given = None if options is None else list(options)
+    if connect is None:
+        return given
+    names = {name for name, _ in given or ()}
+    milliseconds = min(int(connect * 1100) + 50, 2**31 - 1)
+    return (given or []) + [(name, milliseconds) for name in _CONNECT_OPTIONS if name not in names]

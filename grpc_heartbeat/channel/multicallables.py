@@ -1,40 +1,57 @@
-"""The four kinds of methods on a sync channel: each call is planned, started by grpcio, and held by its scope.
+"""The four kinds of methods on a sync channel: each call is planned, started by grpcio, and ended by its limits and its scope.
 
-What comes back are grpcio's own call objects. With no scope, no policy and no time-out, a blocking call costs one test more
-than grpcio's.
+A call with no limit and no scope is grpcio's own, and its blocking form costs a test or two more. Futures and streams with
+either are ``LimitedCall`` objects (``limited.py``). A blocking call hands its thread's ``calling.handle`` to whatever may end
+it; where grpcio's private names cannot be used, it is made by a future instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
-from grpc_heartbeat._current import current_scope
+from grpc_heartbeat._current import current_overrides, current_scope
 from grpc_heartbeat._grpcio import calling, interruptible
 from grpc_heartbeat._types import StreamStreamBase, StreamUnaryBase, UnaryStreamBase, UnaryUnaryBase
+from grpc_heartbeat.channel.as_stream import OneResponse
+from grpc_heartbeat.channel.connection import Connection
+from grpc_heartbeat.channel.layers import Layers
+from grpc_heartbeat.channel.limited import HeldFlight, hold
 from grpc_heartbeat.channel.metadata import with_budget
-from grpc_heartbeat.channel.scoped import BlockedCall, annotate, hold
+from grpc_heartbeat.channel.requests import WatchedRequests
+from grpc_heartbeat.channel.scoped import BlockedCall, BlockedFlight, annotate
 from grpc_heartbeat.core.deadline import BUDGET_KEY
-from grpc_heartbeat.core.limits import Limits
+from grpc_heartbeat.core.limits import Limits, Part
 from grpc_heartbeat.core.outgoing import plan, refuse
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.errors import EndedCall
 
 
+class Owner(Protocol):
+    """The channel that a method belongs to."""
+
+    connection: Connection
+
+
 class _MultiCallable:
-    """What the four kinds share: the inner multicallable, the method's name and the policy.
+    """What the four kinds share: the inner multicallable, the method's name and limits.
 
     It keeps its channel alive, as grpcio's do: a program may hold a stub only.
     """
 
-    def __init__(self, owner: grpc.Channel, inner: Any, method: str, limits: Limits) -> None:
+    _without: tuple[Part, ...] = ()
+    """Parts of the limits that mean nothing for this kind."""
+
+    def __init__(self, owner: Owner, inner: Any, method: str, limits: Limits) -> None:
         self._owner = owner
+        self._connection = owner.connection
         self._inner = inner
         self._method = method
         self._limits = limits
+        self._layers = Layers(limits, self._without)
 
     def _start(
         self,
@@ -50,23 +67,44 @@ class _MultiCallable:
         scope = current_scope.get()
         if scope is not None and scope.finished:
             scope = None
-        limit, budget, allowed = plan(timeout, self._limits.total, scope, monotonic())
+        overrides = current_overrides.get()
+        layers = self._layers if overrides is None else self._changed(overrides)
+        limits = layers.limits
+        started = monotonic()
+        limit, budget, allowed = plan(timeout, limits.total, scope, started)
         if not allowed:
-            return EndedCall(refuse(self._method, timeout, self._limits, scope, limit))
+            return EndedCall(refuse(self._method, timeout, limits, scope, limit))
         if budget is not None:
             metadata = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
-        call = start(request, limit, metadata, credentials, wait, compress)
-        if scope is not None:
-            hold(scope, call)
-        return call
+        if scope is None and limit is None and not layers.watched:
+            return start(request, None, metadata, credentials, wait, compress)
+        flight = HeldFlight(self._method, layers, started, self._connection, timeout, scope, limit)
+        if layers.watched:
+            flight.ready = self._connection.ready()
+            if limits.write is not None:
+                request = WatchedRequests(request, flight.guard)
+            if limits.header is not None:
+                start = self._split(flight, start)
+        return hold(flight, start(request, limit, metadata, credentials, wait, compress))
+
+    def _changed(self, overrides: Any) -> Layers:
+        return Layers(self._limits.changed(overrides), self._without, fixed=False)
+
+    def _split(self, flight: HeldFlight, start: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``start`` so that initial metadata is read before the response. Most kinds do that anyway."""
+        return start
 
 
 class _BlockingMultiCallable(_MultiCallable):
     """The two kinds with a single response, whose call may block the calling thread."""
 
-    def __init__(self, owner: grpc.Channel, inner: Any, method: str, limits: Limits) -> None:
+    def __init__(self, owner: Owner, inner: Any, method: str, limits: Limits) -> None:
         super().__init__(owner, inner, method, limits)
         self._interruptible = interruptible(inner)
+
+    def future(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Start the call and return at once."""
+        raise NotImplementedError
 
     def _block(
         self,
@@ -82,64 +120,94 @@ class _BlockingMultiCallable(_MultiCallable):
         scope = current_scope.get()
         if scope is not None and scope.finished:
             scope = None
+        overrides = current_overrides.get()
+        layers = self._layers if overrides is None else self._changed(overrides)
+        if not self._interruptible and (scope is not None or layers.watched):
+            return self._by_future(start, request, timeout, metadata, credentials, wait, compress)
+        limits = layers.limits
         started = monotonic()
-        limit, budget, allowed = plan(timeout, self._limits.total, scope, started)
+        limit, budget, allowed = plan(timeout, limits.total, scope, started)
         if not allowed:
-            raise EndedCall(refuse(self._method, timeout, self._limits, scope, limit))
+            raise EndedCall(refuse(self._method, timeout, limits, scope, limit))
         if budget is not None:
             metadata = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
+        flight = None
+        call: BlockedCall
         try:
-            if scope is None:
+            if layers.watched and not ((ready := self._connection.ready()) and layers.on_ready is None):
+                call = flight = BlockedFlight(self._method, layers, started, self._connection)
+                flight.ready = ready
+                flight.split = limits.header is not None
+                if limits.write is not None:
+                    request = WatchedRequests(request, flight.guard)
+                flight.begin()
+            elif scope is None:
                 return start(request, limit, metadata, credentials, wait, compress)
-            if not self._interruptible:
-                start = self._on_future(scope, start)
-            # What ``block_in`` and ``adopt`` do, without their frames: this is the path of every blocking call in a handler.
-            if not scope.watched:
-                scope.watch()
-            call = BlockedCall()
-            scope.members.add(call)
-            if scope.reason is not None:
-                call.scope_cancelled(scope)
+            else:
+                call = BlockedCall()
+            # What ``block_in`` does, without its frame: this is the way of every blocking call that something may end.
+            if scope is not None:
+                scope.adopt(call)
             outer = calling.handle
             calling.handle = call
             try:
                 return start(request, limit, metadata, credentials, wait, compress)
             finally:
                 calling.handle = outer
-                scope.members.discard(call)
+                if flight is not None:
+                    flight.done()
+                if scope is not None:
+                    scope.release(call)
         except grpc.RpcError as error:
-            annotate(error, self._method, timeout, self._limits, scope, limit, monotonic() - started)
+            elapsed = monotonic() - started
+            annotate(error, self._connection, flight, self._method, timeout, limits, scope, limit, elapsed)
             raise
 
-    def _on_future(self, scope: Scope, start: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``start`` made of public API alone: a future can be cancelled, at the price of a thread switch."""
-
-        def block(*args: Any) -> Any:
-            call = self._inner.future(*args)
-            hold(scope, call)
-            try:
-                response = call.result()
-            except grpc.FutureCancelledError:
-                if isinstance(call, grpc.RpcError):
-                    raise call from None
-                raise
-            return (response, call) if start == self._inner.with_call else response
-
-        return block
+    def _by_future(self, start: Callable[..., Any], *args: Any) -> Any:
+        """Do what ``start(*args)`` does by public API alone: a future can be cancelled, at the price of a thread switch."""
+        call = self.future(*args)
+        try:
+            response = call.result()
+        except grpc.FutureCancelledError:
+            if isinstance(call, grpc.RpcError):
+                raise call from None
+            raise
+        return (response, call) if start == self._inner.with_call else response
 
 
 class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
     """A unary-unary method."""
+
+    _without = ("idle", "write")
+
+    def __init__(self, owner: Owner, inner: Any, method: str, limits: Limits, as_stream: Callable[[], Any]) -> None:
+        super().__init__(owner, inner, method, limits)
+        self._as_stream = as_stream
+        self._plain = limits.total is None and not self._layers.watched
+
+    def _split(self, flight: HeldFlight, start: Callable[..., Any]) -> Callable[..., Any]:
+        if not self._interruptible:
+            return lambda *args: OneResponse(self._as_stream()(*args))
+
+        def begin(*args: Any) -> Any:
+            calling.split = True
+            try:
+                return start(*args)
+            finally:
+                flight.splits = not calling.split
+                calling.split = False
+
+        return begin
 
     def _inherit(self, scope: Scope, left: float, request: Any, credentials: Any, wait: Any, compress: Any) -> Any:
         """Do what ``_block`` does for the plainest call in a handler, which is also the most frequent one.
 
         ``left`` is what is left of the scope's deadline, and there is some.
         """
-        if not scope.watched:
-            scope.watch()
         call = BlockedCall()
         scope.members.add(call)
+        if not scope.watched:
+            scope.watch()
         if scope.reason is not None:
             call.scope_cancelled(scope)
         outer = calling.handle
@@ -147,11 +215,12 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
         try:
             return self._inner(request, left, ((BUDGET_KEY, str(int(left * 1e6))),), credentials, wait, compress)
         except grpc.RpcError as error:
-            annotate(error, self._method, None, self._limits, scope, left, left - (scope.remaining(monotonic()) or 0.0))
+            elapsed = left - (scope.remaining(monotonic()) or 0.0)
+            annotate(error, self._connection, None, self._method, None, self._limits, scope, left, elapsed)
             raise
         finally:
             calling.handle = outer
-            scope.members.discard(call)
+            scope.release(call)
 
     def __call__(
         self,
@@ -162,8 +231,8 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        scope = current_scope.get()
-        if timeout is None and self._limits.total is None:
+        if timeout is None and self._plain and current_overrides.get() is None:
+            scope = current_scope.get()
             if scope is None:
                 return self._inner(request, None, metadata, credentials, wait_for_ready, compression)
             if metadata is None and self._interruptible:
@@ -197,6 +266,8 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
 
 class StreamUnary(_BlockingMultiCallable, StreamUnaryBase):
     """A stream-unary method."""
+
+    _without = ("idle",)
 
     def __call__(
         self,
@@ -238,6 +309,8 @@ class StreamUnary(_BlockingMultiCallable, StreamUnaryBase):
 
 class UnaryStream(_MultiCallable, UnaryStreamBase):
     """A unary-stream method."""
+
+    _without = ("write",)
 
     def __call__(
         self,

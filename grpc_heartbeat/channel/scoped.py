@@ -1,84 +1,94 @@
-"""Binds outbound calls of the sync stack to the scope that they were made in."""
+"""Ends blocking calls of the sync stack with their scope or by their limits, and says so in their errors."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._grpcio import CancelHandle, calling
+from grpc_heartbeat._grpcio import CancelHandle, calling, reword
+from grpc_heartbeat.channel.flight import Flight, Line
 from grpc_heartbeat.core.limits import Limits
 from grpc_heartbeat.core.scope import Reason, Scope
-from grpc_heartbeat.core.wording import ended_by_grpc
-from grpc_heartbeat.errors import TIMEOUT_ATTRIBUTE
-
-
-def verdict(scope: Scope) -> tuple[grpc.StatusCode, str]:
-    """Return the status with which calls in flight end when ``scope`` was cancelled."""
-    if scope.reason is Reason.EXPIRED:
-        return grpc.StatusCode.DEADLINE_EXCEEDED, f"the deadline of the inbound RPC {scope.method} passed"
-    return grpc.StatusCode.CANCELLED, f"the inbound RPC {scope.method} was cancelled by its client"
+from grpc_heartbeat.core.wording import Verdict, ended_by_grpc, why_cancelled
+from grpc_heartbeat.errors import TIMEOUT_ATTRIBUTE, status_of, timeout_of
 
 
 class BlockedCall(CancelHandle):
     """The member for a thread that blocks in a unary-response call."""
 
     def scope_cancelled(self, scope: Scope) -> None:
-        self.cancel(*verdict(scope))
+        code = grpc.StatusCode.DEADLINE_EXCEEDED if scope.reason is Reason.EXPIRED else grpc.StatusCode.CANCELLED
+        self.end(code, why_cancelled(scope))
 
 
-def block_in(scope: Scope, start: Callable[..., Any], *args: Any) -> Any:
-    """Return ``start(*args)``, a blocking call that ends when ``scope`` is cancelled."""
-    call = BlockedCall()
+class BlockedFlight(BlockedCall, Flight):
+    """The same, for a call with limits beside its total."""
+
+    def _accepted(self) -> bool | None:
+        if self.headers or self.split or self.call is None:
+            return self.headers
+        return None
+
+    def _ask_accepted(self) -> None:
+        self.guard.accepted()  # a call that could not be split says nothing: it is not held against the server
+
+    def done(self) -> None:
+        super().done()
+        self.call = None
+
+    def _end(self, verdict: Verdict) -> None:
+        self.ending = verdict
+        self.end(status_of(verdict), verdict.details)
+
+
+def block_in(scope: Scope | None, call: BlockedCall, start: Callable[..., Any], *args: Any) -> Any:
+    """Return ``start(*args)``, a blocking call that ``call`` can end and that ends when ``scope`` is cancelled."""
     outer = calling.handle
-    scope.adopt(call)
+    if scope is not None:
+        scope.adopt(call)
     calling.handle = call
     try:
         return start(*args)
     finally:
         calling.handle = outer
-        scope.members.discard(call)
+        if scope is not None:
+            scope.release(call)
 
 
-class HeldCall:
-    """The member for a call object that the application holds. It does not keep the object alive."""
+def told(
+    line: Line,
+    flight: Flight | None,
+    status: str,
+    details: str,
+    method: str,
+    timeout: Any,
+    limits: Limits,
+    scope: Scope | None,
+    limit: float | None,
+    elapsed: float,
+) -> Verdict | None:
+    """Return how the end of a call that was not OK is to be told, or ``None`` when it is the server's or gRPC's own affair.
 
-    __slots__ = ("_call", "_scope")
-
-    def __init__(self, scope: Scope, call: Any) -> None:
-        self._scope = scope
-        self._call = weakref.ref(call)
-
-    def scope_cancelled(self, scope: Scope) -> None:
-        call = self._call()
-        if call is not None:
-            call.cancel()
-
-    def done(self) -> None:
-        self._scope.members.discard(self)
-
-
-def hold(scope: Scope, call: Any) -> None:
-    """End ``call`` when ``scope`` is cancelled, and forget it when it is done. Never raises.
-
-    An interceptor may have put something else in the call's place, which cannot be cancelled; that is left alone.
+    The arguments after ``flight`` are ``ended_by_grpc``'s.
     """
-    if not (hasattr(call, "cancel") and hasattr(call, "add_callback")):
-        return
-    try:
-        member = HeldCall(scope, call)
-        scope.adopt(member)
-        if not call.add_callback(member.done):
-            member.done()
-    except Exception as error:
-        _faults.record("channel.hold", error)
+    if flight is not None:
+        if flight.ending is not None and flight.ending.details == details:
+            return flight.ending
+        missed = flight.missed_connection(line, status, details, elapsed)
+        if missed is not None:
+            return missed
+    if status == "UNAVAILABLE":
+        line.remember(details)
+    return ended_by_grpc(status, details, method, timeout, limits, scope, limit, elapsed, line.state())
 
 
 def annotate(
-    error: grpc.RpcError,
+    error: Any,
+    line: Line,
+    flight: Flight | None,
     method: str,
     timeout: Any,
     limits: Limits,
@@ -86,10 +96,18 @@ def annotate(
     limit: float | None,
     elapsed: float,
 ) -> None:
-    """Attach the facts to an error with which one of our limits ended the call. The arguments are ``ended_by_grpc``'s."""
-    if isinstance(error, grpc.Call):
-        verdict = ended_by_grpc(
-            error.code().name, error.details() or "", method, timeout, limits, scope, limit, elapsed
-        )
+    """Say in an error of grpcio's which limit of ours ended the call, in words and in facts. Never raises.
+
+    The arguments after ``flight`` are ``ended_by_grpc``'s.
+    """
+    if timeout_of(error) is not None or not isinstance(error, grpc.Call):
+        return
+    try:
+        details = error.details() or ""
+        verdict = told(line, flight, error.code().name, details, method, timeout, limits, scope, limit, elapsed)
         if verdict is not None:
             setattr(error, TIMEOUT_ATTRIBUTE, verdict.facts)
+            if verdict.details != details:
+                reword(error, status_of(verdict), verdict.details)
+    except Exception as fault:
+        _faults.record("channel.annotate", fault)

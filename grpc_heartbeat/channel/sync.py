@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from grpc_heartbeat._types import Deserializer, Serializer
+from grpc_heartbeat.channel.connection import Connection
 from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
@@ -23,12 +24,14 @@ class Channel(grpc.Channel):
     """Wraps ``inner``; closes it when closed. Made by ``insecure_channel``, ``secure_channel`` and ``wrap_channel``.
 
     Attributes:
+        connection: What its calls know of its connection.
         heartbeat: The channel's heartbeat stream, or ``None`` when no policy was given.
     """
 
     def __init__(self, inner: grpc.Channel, timeouts: Timeouts | TimeoutPolicy | None = None) -> None:
         self._inner = inner
         self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
+        self.connection = Connection(inner)
         self.heartbeat: SyncHeartbeat | None = None
 
     def start_heartbeat(self, policy: HeartbeatPolicy, identity: Identity, name: str) -> None:
@@ -54,8 +57,10 @@ class Channel(grpc.Channel):
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> UnaryUnary:
-        inner = make(self._inner.unary_unary, method, request_serializer, response_deserializer, _registered_method)
-        return UnaryUnary(self, inner, method, self._timeouts.limits(method, streams=False))
+        arguments = (method, request_serializer, response_deserializer, _registered_method)
+        inner = make(self._inner.unary_unary, *arguments)
+        limits = self._timeouts.limits(method, streams=False)
+        return UnaryUnary(self, inner, method, limits, lambda: make(self._inner.unary_stream, *arguments))
 
     def unary_stream(
         self,
@@ -90,6 +95,7 @@ class Channel(grpc.Channel):
     def close(self) -> None:
         if self.heartbeat is not None:
             self.heartbeat.close()
+        self.connection.close()
         self._inner.close()
 
     def __enter__(self) -> Channel:

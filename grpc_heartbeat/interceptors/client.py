@@ -12,13 +12,18 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from grpc_heartbeat._current import current_scope
-from grpc_heartbeat._grpcio import interruptible, multicallable_of
+from grpc_heartbeat._current import current_overrides, current_scope
+from grpc_heartbeat._grpcio import calling, interruptible, multicallable_of
+from grpc_heartbeat.channel.connection import NOWHERE, UnwatchedConnection
+from grpc_heartbeat.channel.flight import Line
+from grpc_heartbeat.channel.layers import Layers
+from grpc_heartbeat.channel.limited import HeldFlight, hold
 from grpc_heartbeat.channel.metadata import with_budget
-from grpc_heartbeat.channel.scoped import annotate, block_in, hold
+from grpc_heartbeat.channel.requests import WatchedRequests
+from grpc_heartbeat.channel.scoped import BlockedCall, BlockedFlight, annotate, block_in
 from grpc_heartbeat.config import Timeouts
+from grpc_heartbeat.core.limits import Part
 from grpc_heartbeat.core.outgoing import inheritable, plan, refuse
-from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.errors import EndedCall
 from grpc_heartbeat.policy import TimeoutPolicy
 
@@ -46,51 +51,106 @@ class DeadlineClientInterceptor(
 
     def __init__(self, timeouts: Timeouts | TimeoutPolicy | None = None) -> None:
         self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
+        self._layers: dict[tuple[str, str], Layers] = {}
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return self._one_response(continuation, client_call_details, request)
+        return self._one_response("unary_unary", continuation, client_call_details, request)
 
     def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        return self._one_response(continuation, client_call_details, request_iterator)
+        return self._one_response("stream_unary", continuation, client_call_details, request_iterator)
 
     def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return self._stream(continuation, client_call_details, request)
+        return self._stream("unary_stream", continuation, client_call_details, request)
 
     def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        return self._stream(continuation, client_call_details, request_iterator)
+        return self._stream("stream_stream", continuation, client_call_details, request_iterator)
 
-    def _one_response(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+    def _layers_of(self, kind: str, method: str) -> Layers:
+        overrides = current_overrides.get()
+        layers = self._layers.get((kind, method)) if overrides is None else None
+        if layers is None:
+            limits = self._timeouts.limits(method, streams=kind.endswith("stream"))
+            if overrides is not None:
+                return Layers(limits.changed(overrides), _WITHOUT[kind], fixed=False)
+            layers = Layers(limits, _WITHOUT[kind])
+            if len(self._layers) < _MOST_METHODS:
+                self._layers[kind, method] = layers
+        return layers
+
+    def _one_response(self, kind: str, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
         scope = inheritable(current_scope.get())
+        layers = self._layers_of(kind, details.method)
+        limits = layers.limits
         started = monotonic()
-        limits = self._timeouts.limits(details.method, streams=False)
         limit, budget, allowed = plan(details.timeout, limits.total, scope, started)
         if not allowed:
             return EndedCall(refuse(details.method, details.timeout, limits, scope, limit))
         changed = _changed(details, limit, budget)
-        call = continuation(changed, request) if scope is None else _in_scope(scope, continuation, changed, request)
+        line: Line = NOWHERE
+        flight = None
+        splits = kind == "stream_unary"
+        if scope is None and not layers.watched:
+            call = continuation(changed, request)
+        else:
+            multicallable = multicallable_of(continuation)
+            line = UnwatchedConnection(multicallable)
+            blocked = BlockedCall()
+            if layers.watched and interruptible(multicallable):
+                blocked = flight = BlockedFlight(details.method, layers, started, line)
+                flight.ready = line.ready()
+                flight.split = calling.split = limits.header is not None
+                if limits.write is not None:
+                    request = WatchedRequests(request, flight.guard)
+                flight.begin()
+            elif scope is not None:
+                interruptible(multicallable)
+            try:
+                call = block_in(scope, blocked, continuation, changed, request)
+            finally:
+                splits = splits or not calling.split
+                calling.split = False
+                if flight is not None:
+                    flight.done()
+        if isinstance(call, grpc.Future) and not call.done():
+            held = HeldFlight(details.method, layers, started, line, details.timeout, scope, limit)
+            held.splits = splits
+            if flight is not None:
+                held.ready = flight.ready
+                held.share(flight)
+            return call if scope is None and limit is None and not layers.watched else hold(held, call)
         if isinstance(call, grpc.RpcError):
-            annotate(call, details.method, details.timeout, limits, scope, limit, monotonic() - started)
+            elapsed = monotonic() - started
+            annotate(call, line, flight, details.method, details.timeout, limits, scope, limit, elapsed)
         return call
 
-    def _stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+    def _stream(self, kind: str, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
         scope = inheritable(current_scope.get())
-        limits = self._timeouts.limits(details.method, streams=True)
-        limit, budget, allowed = plan(details.timeout, limits.total, scope, monotonic())
+        layers = self._layers_of(kind, details.method)
+        started = monotonic()
+        limit, budget, allowed = plan(details.timeout, layers.limits.total, scope, started)
         if not allowed:
-            return EndedCall(refuse(details.method, details.timeout, limits, scope, limit))
-        call = continuation(_changed(details, limit, budget), request)
-        if scope is not None:
-            hold(scope, call)
-        return call
+            return EndedCall(refuse(details.method, details.timeout, layers.limits, scope, limit))
+        changed = _changed(details, limit, budget)
+        if scope is None and limit is None and not layers.watched:
+            return continuation(changed, request)
+        line: Line = UnwatchedConnection(multicallable_of(continuation)) if layers.watched else NOWHERE
+        flight = HeldFlight(details.method, layers, started, line, details.timeout, scope, limit)
+        flight.ready = line.ready()
+        if layers.limits.write is not None:
+            request = WatchedRequests(request, flight.guard)
+        return hold(flight, continuation(changed, request))
 
 
-def _in_scope(scope: Scope, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-    """Run the continuation of a call that either blocks here until its response is there, or returns a future."""
-    interruptible(multicallable_of(continuation))
-    call = block_in(scope, continuation, details, request)
-    if isinstance(call, grpc.Future) and not call.done():
-        hold(scope, call)
-    return call
+_MOST_METHODS = 10_000
+"""Methods whose limits are remembered; a program has fewer."""
+
+_WITHOUT: dict[str, tuple[Part, ...]] = {
+    "unary_unary": ("connect", "idle", "write"),
+    "stream_unary": ("connect", "idle"),
+    "unary_stream": ("connect", "write"),
+    "stream_stream": ("connect",),
+}
+"""What is not limited, by kind: there is no channel whose connection could be watched, and some parts mean nothing there."""
 
 
 def _changed(details: Any, limit: float | None, budget: str | None) -> Any:
