@@ -15,6 +15,7 @@ from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.make import connect_options
 from grpc_heartbeat.channel.sync import Channel
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
 from grpc_heartbeat.interceptors.server import DeadlineServerInterceptor
 from grpc_heartbeat.options import client_options, keepalive_pair, server_options
@@ -131,6 +132,23 @@ def client_interceptors(*, timeouts: Timeouts | TimeoutPolicy | None = None) -> 
     return [DeadlineClientInterceptor(timeouts)]
 
 
-def server_interceptors() -> list[grpc.ServerInterceptor]:
-    """Return interceptors for ``grpc.server``; put them before all others."""
-    return [DeadlineServerInterceptor()]
+def server_interceptors(
+    *, policy: ServerPolicy | None = None, accept_after: float | None = DEFAULT_ACCEPT_AFTER
+) -> list[DeadlineServerInterceptor]:
+    """Return interceptors for ``grpc.server``; put them before all others.
+
+    They give each handler its caller's deadline and cancellation, tell clients early that a slow handler has their call, and
+    hold callers to the server's own limits.
+
+    Args:
+        policy: The server's own limits. Default: none.
+        accept_after: Seconds, at most 10, after which a handler that still runs has its RPC accepted, by empty initial
+            metadata: a client's header limit then knows that the server is at work. Handlers that send initial metadata of
+            their own are left alone. ``None`` turns it off. Default 0.02.
+
+    The interceptor has ``stats()``, ``observers`` and ``drain()``.
+
+    Raises:
+        TypeError, ValueError: an argument is not of that kind or out of range.
+    """
+    return [DeadlineServerInterceptor(policy, accept_after)]

@@ -12,6 +12,7 @@ from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.aio import Channel
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.client_aio import (
     StreamStreamDeadline,
     StreamUnaryDeadline,
@@ -101,9 +102,14 @@ def client_interceptors(*, timeouts: Timeouts | TimeoutPolicy | None = None) -> 
     return [kind(timeouts) for kind in kinds]
 
 
-def server_interceptors() -> list[grpc.aio.ServerInterceptor]:
-    """Return interceptors for ``grpc.aio.server``; put them before all others."""
-    return [AioDeadlineServerInterceptor()]
+def server_interceptors(
+    *, policy: ServerPolicy | None = None, accept_after: float | None = DEFAULT_ACCEPT_AFTER
+) -> list[AioDeadlineServerInterceptor]:
+    """Return interceptors for ``grpc.aio.server``; put them before all others.
+
+    The arguments are those of ``grpc_heartbeat.server_interceptors``.
+    """
+    return [AioDeadlineServerInterceptor(policy, accept_after)]
 
 
 def _with_ours(

@@ -17,6 +17,7 @@ from grpc_heartbeat.core.heartbeat_events import (
     StreamOpened,
     StreamOpening,
 )
+from grpc_heartbeat.core.server_events import RpcAccepted, RpcEvent, RpcExpired, RpcOverran, RpcRejected, RpcStarted
 
 __all__ = [
     "BeatAbandoned",
@@ -30,6 +31,12 @@ __all__ = [
     "Observers",
     "PeerIdentified",
     "PeerLeft",
+    "RpcAccepted",
+    "RpcEvent",
+    "RpcExpired",
+    "RpcOverran",
+    "RpcRejected",
+    "RpcStarted",
     "StreamClosed",
     "StreamFailed",
     "StreamOpened",
