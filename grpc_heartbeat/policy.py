@@ -83,6 +83,16 @@ class TimeoutPolicy:
 
         return cls(**read(path))
 
+    @property
+    def services(self) -> Mapping[str, Mapping[Part, float | None]]:
+        """The entries of services, by name: the parts that each says."""
+        return self._services
+
+    @property
+    def methods(self) -> Mapping[str, Mapping[Part, float | None]]:
+        """The entries of methods, by name without a leading slash: the parts that each says."""
+        return self._methods
+
     def limits(self, method: str, *, streams: bool) -> Limits:
         """Return the limits of ``method``, such as ``"/shop.Orders/Place"``; ``streams`` says that it streams responses."""
         known = self._known.get((method, streams))

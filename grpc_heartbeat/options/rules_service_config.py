@@ -12,6 +12,8 @@ from grpc_heartbeat.options.findings import Finding, Options, Severity
 from grpc_heartbeat.options.settings import whole
 
 NAME = "grpc.service_config"
+EARLY = 2.0
+"""Seconds by which gRPC may end a call before the time-out that a service config says."""
 MAX_ATTEMPTS = 5
 """gRPC does not try more often, whatever the configuration says."""
 DURATION = re.compile(r"\d{1,12}(\.\d{1,9})?s")
@@ -115,6 +117,7 @@ def problems(text: str | bytes) -> Iterator[Problem]:
         yield from _names(where, method, seen)
         if "timeout" in method:
             yield from _duration(f"{where}.timeout", method["timeout"])
+            yield from _early(f"{where}.timeout", method["timeout"])
         if "retryPolicy" in method:
             yield from _retry(f"{where}.retryPolicy", method["retryPolicy"])
 
@@ -148,6 +151,18 @@ def _duration(where: str, value: object) -> Iterator[Problem]:
     if not isinstance(value, str) or not DURATION.fullmatch(value):
         message = f"{where} is {value!r}, which is no duration: gRPC refuses it and every call of the channel fails"
         yield "error", message, 'Write seconds with an s in a string, as "0.5s"'
+
+
+def _early(where: str, value: object) -> Iterator[Problem]:
+    if not isinstance(value, str) or not DURATION.fullmatch(value):
+        return
+    seconds = float(value[:-1])
+    if seconds < EARLY:
+        message = f"{where} is {value}, but gRPC ends calls 1 to 2 s before it (grpc/grpc#34547): at once, or sometimes"
+        yield "error", message, "Give calls timeout=, or the channel timeouts=, or build it with service_config()"
+    else:
+        message = f"gRPC ends calls 1 to 2 s before {where} (grpc/grpc#34547)"
+        yield "note", message, "Add 2 s, as service_config() does, or give calls timeout="
 
 
 def _retry(where: str, retry: object) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -65,7 +66,7 @@ def etcd(folder: Path, min_seconds: int) -> Iterator[str]:
 async def _until_it_answers(target: str) -> None:
     channel = grpc.aio.insecure_channel(target, options=[("grpc.max_reconnect_backoff_ms", 100)])
     async with channel:
-        call = channel.stream_stream(ETCD_WATCH[0])(wait_for_ready=True, timeout=30)
+        call: Any = channel.stream_stream(ETCD_WATCH[0])(wait_for_ready=True, timeout=30)
         await call.write(ETCD_WATCH[1])
         await call.read()
         call.cancel()
