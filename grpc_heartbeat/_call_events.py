@@ -1,4 +1,4 @@
-"""The observers of this process's outbound calls: channels tell them of calls that ended early; nobody listening costs a test."""
+"""The observers of outbound calls: channels tell them of calls that ended early. An empty list costs one test."""
 
 from __future__ import annotations
 
