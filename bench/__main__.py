@@ -11,55 +11,71 @@ from pathlib import Path
 
 from bench import report, variants
 from bench.harness import Row, Section
+from bench.micro import MICROS, Figure, Micro, run_micro
 from bench.suite import SECTIONS, Effort, run_section
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
-QUICK = Effort(rounds=3, warm_up=1, calls=5, messages=5)
+QUICK = Effort(chunks=2, rounds=3, messages=3)
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=60, help="rounds per section (60)")
-    parser.add_argument("--calls", type=int, default=50, help="unary calls per batch (50)")
-    parser.add_argument("--messages", type=int, default=200, help="streamed messages per batch (200)")
+    parser.add_argument("--chunks", type=int, default=40, help="chunks per section (40)")
+    parser.add_argument("--rounds", type=int, default=100, help="rounds per chunk (100)")
+    parser.add_argument("--messages", type=int, default=10, help="streamed messages timed at once (10)")
     parser.add_argument("--quick", action="store_true", help="a few calls only, to see that it works")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only sections with TEXT, such as 'client sync'")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="only what has TEXT in its name: 'client sync', 'micro'"
+    )
     parser.add_argument("--seed", type=int, help="of the order within rounds")
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where the results go (%(default)s)")
     arguments = parser.parse_args(argv)
-    if min(arguments.rounds, arguments.calls, arguments.messages) < 1:
-        parser.error("--rounds, --calls and --messages must be at least 1")
-    if not _chosen(arguments.only):
-        parser.error(f"no section has {arguments.only!r} in its name: {', '.join(map(str, SECTIONS))}")
+    if min(arguments.chunks, arguments.rounds, arguments.messages) < 1:
+        parser.error("--chunks, --rounds and --messages must be at least 1")
+    if not any(_chosen(arguments.only)):
+        names = ", ".join(map(str, [*SECTIONS, *MICROS]))
+        parser.error(f"nothing has {arguments.only!r} in its name: {names}")
     return arguments
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
-    effort = QUICK if arguments.quick else Effort(arguments.rounds, 3, arguments.calls, arguments.messages)
+    effort = QUICK if arguments.quick else Effort(arguments.chunks, arguments.rounds, arguments.messages)
     for line in variants.missing():
         print(line, file=sys.stderr)
     started = time.monotonic()
-    rows = _run(_chosen(arguments.only), effort, random.Random(arguments.seed))
+    sections, micros = _chosen(arguments.only)
+    progress = report.Progress(len(sections) * effort.chunks + len(micros))
+    rows = _run(sections, effort, random.Random(arguments.seed), progress)
+    figures = _run_micros(micros, arguments.quick, progress)
+    progress.close()
     settings = {**dataclasses.asdict(effort), "seconds": round(time.monotonic() - started, 1)}
-    report.write_json(arguments.json, rows, settings)
+    report.write_json(arguments.json, rows, figures, settings)
     report.print_table(rows)
-    print(f"\n{effort.rounds} rounds in {settings['seconds']} s; all figures in {arguments.json}")
+    report.print_figures(figures)
+    print(f"\n{effort.chunks} chunks of {effort.rounds} rounds in {settings['seconds']} s; all in {arguments.json}")
     return 0
 
 
-def _chosen(text: str) -> list[Section]:
-    return [section for section in SECTIONS if text in str(section)]
+def _chosen(text: str) -> tuple[list[Section], list[Micro]]:
+    return [section for section in SECTIONS if text in str(section)], [one for one in MICROS if text in str(one)]
 
 
-def _run(sections: list[Section], effort: Effort, order: random.Random) -> list[Row]:
-    progress = report.Progress(len(sections) * effort.rounds)
+def _run(sections: list[Section], effort: Effort, order: random.Random, progress: report.Progress) -> list[Row]:
     rows: list[Row] = []
     for section in sections:
         progress.section(str(section))
         rows += run_section(section, effort, order, progress.step)
-    progress.close()
     return rows
+
+
+def _run_micros(micros: list[Micro], quick: bool, progress: report.Progress) -> list[Figure]:
+    figures: list[Figure] = []
+    for micro in micros:
+        progress.section(str(micro))
+        figures += run_micro(micro, quick)
+        progress.step()
+    return figures
 
 
 if __name__ == "__main__":

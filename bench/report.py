@@ -1,4 +1,4 @@
-"""The results as a table for people and as JSON for programs."""
+"""The results as tables for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import grpc
 
 from bench.harness import Quartiles, Row
+from bench.micro import Figure
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-Cells: TypeAlias = tuple[str, str, str, str, str]
-HEADINGS: Cells = ("", "wall µs", "x bare (IQR)", "CPU µs", "x bare (IQR)")
+Cells: TypeAlias = tuple[str, str, str, str, str, str]
+HEADINGS: Cells = ("", "wall µs", "+ µs (IQR)", "x bare (IQR)", "CPU µs", "x bare (IQR)")
 
 
 def environment() -> dict[str, Any]:
@@ -33,16 +34,42 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, rows: Sequence[Row], settings: dict[str, Any]) -> None:
-    """Write the rows with the environment and the settings of the run."""
+def write_json(path: Path, rows: Sequence[Row], figures: Sequence[Figure], settings: dict[str, Any]) -> None:
+    """Write rows and figures with the environment and the settings of the run."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"environment": environment(), "settings": settings, "rows": [dataclasses.asdict(row) for row in rows]}
+    content = {
+        "environment": environment(),
+        "settings": settings,
+        "rows": [dataclasses.asdict(row) for row in rows],
+        "figures": [dataclasses.asdict(figure) for figure in figures],
+    }
     path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def print_figures(figures: Sequence[Figure]) -> None:
+    """Print the figures that are no ratios, one per line, with what was promised for them."""
+    if figures:
+        print(plain_figures(figures))
+
+
+def plain_figures(figures: Sequence[Figure]) -> str:
+    """Return the figures as text with aligned columns, one block per measurement."""
+    width = max(len(figure.name) for figure in figures)
+    lines: list[str] = []
+    section = ""
+    for figure in figures:
+        if figure.section != section:
+            section = figure.section
+            lines += ["", f"micro {section}"]
+        promised = "" if figure.most is None else f"  at most {figure.most:g}"
+        promised += "" if figure.least is None else f"  at least {figure.least:g}"
+        lines.append(f"  {figure.name:<{width}}  {figure.value:>9.3f} {figure.unit:<2}  of {figure.count}{promised}")
+    return "\n".join(lines)
 
 
 def print_table(rows: Sequence[Row]) -> None:
     """Print one block per section; on a terminal that is wide enough with rich, where it is installed."""
-    if not (sys.stdout.isatty() and _printed_by_rich(rows)):
+    if rows and not (sys.stdout.isatty() and _printed_by_rich(rows)):
         print(plain_table(rows))
 
 
@@ -50,7 +77,7 @@ def plain_table(rows: Sequence[Row]) -> str:
     """Return the table as text with aligned columns."""
     lines = [HEADINGS]
     for title, block in _blocks(rows):
-        lines += [("", "", "", "", ""), (title, "", "", "", ""), *map(_cells, block)]
+        lines += [("",) * 6, (title, "", "", "", "", ""), *map(_cells, block)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
     return "\n".join(_aligned(line, widths) for line in lines)
 
@@ -78,7 +105,7 @@ def _printed_by_rich(rows: Sequence[Row]) -> bool:
 def _rich_table(rows: Sequence[Row]) -> Table:
     from rich.table import Table
 
-    table = Table(title="Cost per call against bare grpcio, paired per round", title_justify="left")
+    table = Table(title="Cost per call against bare grpcio, paired per chunk", title_justify="left")
     for heading in HEADINGS:
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for title, block in _blocks(rows):
@@ -101,6 +128,7 @@ def _cells(row: Row) -> Cells:
     return (
         f"  {row.variant}",
         f"{row.wall_us:.1f}",
+        f"{row.extra_us.median:+.1f} ({row.extra_us.q1:+.1f}..{row.extra_us.q3:+.1f})",
         _ratio(row.wall_ratio),
         f"{row.cpu_us:.1f}",
         _ratio(row.cpu_ratio),
@@ -114,8 +142,8 @@ def _ratio(ratio: Quartiles) -> str:
 class Progress:
     """A line on standard error that says what is measured and how far it is; silent when nobody looks at it."""
 
-    def __init__(self, total_rounds: int) -> None:
-        self._total = total_rounds
+    def __init__(self, total: int) -> None:
+        self._total = total
         self._done = 0
         self._title = ""
         self._shown = sys.stderr.isatty()

@@ -1,21 +1,25 @@
-"""Which sections there are, and how each is measured.
+"""Which sections are compared with bare grpcio, and how each is measured.
 
 The side under test is alone in its process. Client variants run in this process against a bare server of their own stack in
-another; server variants run in a process of their own under the load of a bare sync client in this one.
+another; server variants run in a process of their own under the load of a bare sync client in this one. Unary calls are timed
+one by one, streams by a few messages at a time of one long stream per chunk (client) or as whole short streams (server, which
+would run ahead of a long one's reader).
+
+A client's CPU is read at each call. A server's cannot be, from outside; so after the rounds of each chunk comes a batch of
+calls per variant, in random order, with the CPU clock of the server's process read around it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from typing import TypeVar
 
 from bench import servers, variants
-from bench.harness import REFERENCE, Batch, Row, Section, interleave, measure, rows
+from bench.harness import REFERENCE, Row, Sample, Section, Typical, collector_off, rows, shuffled, typical
 from bench.load import AioLoad, SyncLoad
 
 SECTIONS = tuple(
@@ -24,58 +28,112 @@ SECTIONS = tuple(
     for stack in ("sync", "aio")
     for kind in ("unary", "stream")
 )
-Load = SyncLoad | AioLoad
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: rounds, rounds before them that are thrown away, and calls or messages per batch."""
+    """How much is measured: chunks, one more before them that is thrown away, rounds in each, and messages at a time."""
 
+    chunks: int
     rounds: int
-    warm_up: int
-    calls: int
     messages: int
 
 
-@dataclass(frozen=True)
-class Setup:
-    """One side and stack, ready to run: the load of each variant and the clock of the process under test."""
+SERVED = 5
+"""Streams that a server is measured by are so many times as long as what a client reads at a time."""
 
-    loads: Mapping[str, Load]
-    cpu_clock: Callable[[], float]
+Chunk = dict[str, Typical]
+RunChunk = Callable[[int], Chunk]
+L = TypeVar("L", SyncLoad, AioLoad)
 
 
-def run_section(section: Section, effort: Effort, order: random.Random, after_round: Callable[[], None]) -> list[Row]:
+def run_section(section: Section, effort: Effort, order: random.Random, after_chunk: Callable[[], None]) -> list[Row]:
     """Measure one section."""
-    with _setup(section) as setup:
-        batches = {name: _batch(load, section.kind, effort, setup.cpu_clock) for name, load in setup.loads.items()}
-        interleave(batches, effort.warm_up, order)
-        return rows(section, interleave(batches, effort.rounds, order, after_round))
-
-
-def _batch(load: Load, kind: str, effort: Effort, cpu_clock: Callable[[], float]) -> Batch:
-    if kind == "unary":
-        return partial(measure, load.unary, effort.calls, cpu_clock)
-    return partial(measure, load.stream, effort.messages, cpu_clock)
+    chunks: list[Chunk] = []
+    with _setup(section, effort, order) as run_chunk:
+        run_chunk(max(1, effort.rounds // 2))
+        for _ in range(effort.chunks):
+            with collector_off():
+                chunks.append(run_chunk(effort.rounds))
+            after_chunk()
+    return rows(section, chunks, effort.rounds)
 
 
 @contextmanager
-def _setup(section: Section) -> Iterator[Setup]:
+def _setup(section: Section, effort: Effort, order: random.Random) -> Iterator[RunChunk]:
+    messages = effort.messages if section.kind == "stream" else 0
     with servers.running(section.stack) as running, ExitStack() as cleanup:
         if section.side == "server":
             bare = variants.ClientVariant(REFERENCE, variants.sync_clients()[0].open)
-            loads: dict[str, Load] = {name: SyncLoad(bare, target) for name, target in running.targets.items()}
-            clock: Callable[[], float] = running.cpu_seconds
+            loads = _closed_by(cleanup, {name: SyncLoad(bare, target) for name, target in running.targets.items()})
+            yield lambda rounds: _server_chunk(loads, rounds, messages, order, running.cpu_seconds)
+            return
+        target = running.targets[REFERENCE]
+        if section.stack == "sync":
+            chosen = variants.of_kind(variants.sync_clients(), section.kind)
+            loads = _closed_by(cleanup, {variant.name: SyncLoad(variant, target) for variant in chosen})
+            yield lambda rounds: _client_chunk(loads, rounds, messages, order)
         else:
-            loads, clock = _client_loads(section.stack, running.targets[REFERENCE], cleanup), time.process_time
+            loop = asyncio.new_event_loop()
+            cleanup.callback(loop.close)
+            chosen = variants.of_kind(variants.aio_clients(), section.kind)
+            aio_loads = _closed_by(cleanup, {variant.name: AioLoad(variant, target, loop) for variant in chosen})
+            yield lambda rounds: loop.run_until_complete(_aio_client_chunk(aio_loads, rounds, messages, order))
+
+
+def _closed_by(cleanup: ExitStack, loads: dict[str, L]) -> dict[str, L]:
+    for load in loads.values():
+        cleanup.callback(load.close)
+    return loads
+
+
+def _client_chunk(loads: Mapping[str, SyncLoad], rounds: int, messages: int, order: random.Random) -> Chunk:
+    """Run a chunk of calls, or of reads of so many messages."""
+    samples: dict[str, list[Sample]] = {name: [] for name in loads}
+    if not messages:
+        for name in shuffled(list(loads), rounds, order):
+            samples[name].append(loads[name].call())
+    else:
         for load in loads.values():
-            cleanup.callback(load.close)
-        yield Setup(loads, clock)
+            load.open_stream(rounds * messages)
+        for name in shuffled(list(loads), rounds, order):
+            samples[name].append(loads[name].read(messages))
+        for load in loads.values():
+            load.close_stream()
+    return {name: typical(found) for name, found in samples.items()}
 
 
-def _client_loads(stack: str, target: str, cleanup: ExitStack) -> dict[str, Load]:
-    if stack == "sync":
-        return {variant.name: SyncLoad(variant, target) for variant in variants.sync_clients()}
-    loop = asyncio.new_event_loop()
-    cleanup.callback(loop.close)
-    return {variant.name: AioLoad(variant, target, loop) for variant in variants.aio_clients()}
+async def _aio_client_chunk(loads: Mapping[str, AioLoad], rounds: int, messages: int, order: random.Random) -> Chunk:
+    samples: dict[str, list[Sample]] = {name: [] for name in loads}
+    if not messages:
+        for name in shuffled(list(loads), rounds, order):
+            samples[name].append(await loads[name].call())
+    else:
+        for load in loads.values():
+            await load.open_stream(rounds * messages)
+        for name in shuffled(list(loads), rounds, order):
+            samples[name].append(await loads[name].read(messages))
+        for load in loads.values():
+            await load.close_stream()
+    return {name: typical(found) for name, found in samples.items()}
+
+
+def _server_chunk(
+    loads: Mapping[str, SyncLoad], rounds: int, messages: int, order: random.Random, cpu_clock: Callable[[], float]
+) -> Chunk:
+    streamed = SERVED * messages
+
+    def run(name: str) -> Sample:
+        return loads[name].whole_stream(streamed) if streamed else loads[name].call()
+
+    samples: dict[str, list[Sample]] = {name: [] for name in loads}
+    for name in shuffled(list(loads), rounds, order):
+        samples[name].append(Sample(run(name).wall))
+    calls = max(1, rounds // 2)
+    cpu: dict[str, float] = {}
+    for name in shuffled(list(loads), 1, order):
+        before = cpu_clock()
+        for _ in range(calls):
+            run(name)
+        cpu[name] = (cpu_clock() - before) / (calls * max(1, streamed))
+    return {name: typical(found, cpu[name]) for name, found in samples.items()}

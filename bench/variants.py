@@ -2,8 +2,12 @@
 
 - ``bare``: grpcio alone; the reference.
 - ``bare, budget by hand``: grpcio alone, with the exact budget that ``ours in scope`` sends: the floor of what it does.
-- ``ours``: a channel or server interceptors of this library, with the same explicit time-out as ``bare``.
+- ``ours``: a channel of this library with the same explicit time-out as ``bare``, or its server interceptors as they come.
+- ``ours, scope only``: server interceptors that never accept a call early.
 - ``ours in scope``: the same channel with the deadline inherited from a surrounding scope instead.
+- ``ours, connect``, ``ours, header``: in scope, with a limit for the connection; with one for the acceptance besides.
+- ``ours, idle``: with a limit for each message instead; only streams know it.
+- ``ours, all layers``: in scope, with every limit there is.
 - ``ours, interceptors``: this library's official client interceptors, in scope.
 - ``no-op interceptor``: one interceptor of the official API that does nothing: the floor of that API.
 - ``opentelemetry``: opentelemetry-instrumentation-grpc with a real tracer provider and no exporter.
@@ -12,6 +16,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -36,6 +41,12 @@ class ClientVariant:
     timeout: float | None = LIMIT
     scope: Callable[[], AbstractContextManager[object]] = nullcontext
     metadata: tuple[tuple[str, str], ...] | None = None
+    kinds: tuple[str, ...] = ("unary", "stream")
+
+
+def of_kind(variants: Iterable[ClientVariant], kind: str) -> list[ClientVariant]:
+    """Return those that mean something for this kind of call."""
+    return [variant for variant in variants if kind in variant.kinds]
 
 
 @dataclass(frozen=True)
@@ -116,9 +127,17 @@ def _ours_clients(face_name: str, intercepted: Callable[[str, Iterable[Any]], An
     def official(target: str) -> Any:
         return intercepted(target, face.client_interceptors())
 
+    def limited(**limits: float) -> Callable[[str], Any]:
+        timeouts = importlib.import_module("grpc_heartbeat").Timeouts(total=LIMIT, **limits)
+        return lambda target: face.insecure_channel(target, timeouts=timeouts)
+
     return [
         ClientVariant("ours", face.insecure_channel),
         ClientVariant("ours in scope", face.insecure_channel, None, scope),
+        ClientVariant("ours, connect", limited(connect=3.0), None, scope, kinds=("unary",)),
+        ClientVariant("ours, header", limited(connect=3.0, header=2.0), None, scope, kinds=("unary",)),
+        ClientVariant("ours, idle", limited(idle=5.0), kinds=("stream",)),
+        ClientVariant("ours, all layers", limited(connect=3.0, header=2.0, idle=5.0, write=5.0), None, scope),
         ClientVariant("ours, interceptors", official, None, scope),
     ]
 
@@ -126,7 +145,11 @@ def _ours_clients(face_name: str, intercepted: Callable[[str, Iterable[Any]], An
 def _ours_server(face_name: str) -> list[ServerVariant]:
     if _optional("grpc_heartbeat") is None:
         return []
-    return [ServerVariant("ours", importlib.import_module(face_name).server_interceptors)]
+    make = importlib.import_module(face_name).server_interceptors
+    variants = [ServerVariant("ours", make)]
+    if "accept_after" in inspect.signature(make).parameters:
+        variants.insert(0, ServerVariant("ours, scope only", lambda: make(accept_after=None)))
+    return variants
 
 
 def _tracer_provider() -> Any:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import gc
 import random
-from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.harness import Quartiles, Sample, Section, interleave, measure, quartiles, ratios, rows
+from bench.harness import (
+    Quartiles,
+    Sample,
+    Section,
+    Typical,
+    collector_off,
+    quartiles,
+    ratios,
+    rows,
+    shuffled,
+    trimmed_mean,
+    typical,
+)
 
 POSITIVE = st.floats(1e-6, 1e3)
 SECTION = Section("client", "sync", "unary")
@@ -31,13 +42,13 @@ def test_quartiles_of_a_known_series() -> None:
 
 @given(st.lists(POSITIVE, min_size=1, max_size=30), st.floats(0.5, 2))
 def test_a_constant_factor_is_found_whatever_the_machine_does(speeds: list[float], factor: float) -> None:
-    """Both variants suffer from the speed of the same round, so it cancels out."""
+    """Both variants suffer from the speed of the same chunk, so it cancels out."""
     found = ratios([speed * factor for speed in speeds], speeds)
     for value in (found.q1, found.median, found.q3):
         assert value == pytest.approx(factor)
 
 
-def test_rounds_without_a_reference_do_not_count() -> None:
+def test_chunks_without_a_reference_do_not_count() -> None:
     assert ratios([1.0, 3.0], [0.0, 2.0]) == Quartiles(1.5, 1.5, 1.5)
     assert ratios([1.0], [0.0]) == Quartiles(1.0, 1.0, 1.0)
 
@@ -47,56 +58,55 @@ def test_pairs_must_be_complete() -> None:
         ratios([1.0, 2.0], [1.0])
 
 
-def test_rows_compare_with_the_bare_sample_of_the_same_round() -> None:
-    samples = {
-        "ours": [Sample(2e-6, 3e-6), Sample(40e-6, 30e-6)],
-        "bare": [Sample(1e-6, 1e-6), Sample(20e-6, 10e-6)],
-    }
-    bare, ours = rows(SECTION, samples)
-    assert (bare.variant, ours.variant, ours.side, ours.rounds) == ("bare", "ours", "client", 2)
+def test_rows_compare_with_the_bare_cost_of_the_same_chunk() -> None:
+    chunks = [
+        {"ours": Typical(2e-6, 3e-6), "bare": Typical(1e-6, 1e-6)},
+        {"ours": Typical(40e-6, 30e-6), "bare": Typical(20e-6, 10e-6)},
+    ]
+    bare, ours = rows(SECTION, chunks, 100)
+    assert (bare.variant, ours.variant, ours.side, ours.rounds, ours.chunks) == ("bare", "ours", "client", 200, 2)
     assert bare.wall_ratio == bare.cpu_ratio == Quartiles(1.0, 1.0, 1.0)
     assert ours.wall_ratio == Quartiles(2.0, 2.0, 2.0)
     assert ours.cpu_ratio.median == pytest.approx(3.0)
     assert bare.wall_us == pytest.approx(10.5)
     assert ours.wall_us == pytest.approx(21.0)
+    assert bare.extra_us == Quartiles(0.0, 0.0, 0.0)
+    assert ours.extra_us.median == pytest.approx(10.5)
+    assert (ours.extra_us.q1, ours.extra_us.q3) == pytest.approx((5.75, 15.25))
+
+
+def test_one_slow_call_changes_neither_time() -> None:
+    usual = [Sample(1.0, 2.0)] * 19
+    assert typical([*usual, Sample(500.0, 900.0)]) == Typical(1.0, 2.0)
+
+
+def test_cpu_may_be_measured_for_the_chunk_as_a_whole() -> None:
+    assert typical([Sample(1.0), Sample(3.0), Sample(4.0)], 0.5) == Typical(3.0, 0.5)
+    assert typical([Sample(1.0)]) == Typical(1.0, 0.0)
+
+
+def test_the_dearest_tenth_does_not_count() -> None:
+    assert trimmed_mean([1.0] * 9 + [100.0]) == 1.0
+    assert trimmed_mean([100.0, *([1.0] * 8), 3.0]) == pytest.approx(11 / 9)
+    assert trimmed_mean([7.0]) == 7.0
+    assert trimmed_mean([]) == 0.0
 
 
 def test_every_variant_runs_once_per_round_in_changing_order() -> None:
-    ran: list[str] = []
-    rounds: list[int] = []
-
-    def batch(name: str) -> Sample:
-        assert not gc.isenabled()
-        ran.append(name)
-        return Sample(len(ran), 0.0)
-
     names = ("bare", "ours", "other")
-    batches = {name: partial(batch, name) for name in names}
-    samples = interleave(batches, 12, random.Random(1), lambda: rounds.append(len(ran)))
+    ran = list(shuffled(names, 12, random.Random(1)))
     orders = {tuple(ran[start : start + 3]) for start in range(0, 36, 3)}
+    assert len(ran) == 36
     assert all(sorted(order) == sorted(names) for order in orders)
     assert len(orders) > 3
-    assert rounds == list(range(3, 37, 3))
-    assert gc.isenabled()
-    for name in names:
-        assert [int(sample.wall) for sample in samples[name]] == [
-            at + 1 for at, ran_name in enumerate(ran) if ran_name == name
-        ]
 
 
-def test_the_collector_is_on_again_after_a_failure() -> None:
-    def broken() -> Sample:
-        raise RuntimeError("server gone")
+def test_the_collector_is_off_in_a_chunk_and_on_again_after_a_failure() -> None:
+    def broken() -> None:
+        with collector_off():
+            assert not gc.isenabled()
+            raise RuntimeError("server gone")
 
     with pytest.raises(RuntimeError, match="server gone"):
-        interleave({"bare": broken}, 1, random.Random(1))
+        broken()
     assert gc.isenabled()
-
-
-def test_a_batch_is_divided_by_its_calls() -> None:
-    counts: list[int] = []
-    clock = iter([10.0, 10.5])
-    sample = measure(counts.append, 50, lambda: next(clock))
-    assert counts == [50]
-    assert sample.cpu == pytest.approx(0.01)
-    assert 0 <= sample.wall < 1
