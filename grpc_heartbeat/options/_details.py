@@ -45,7 +45,7 @@ grpc.experimental.tcp_max_read_buffer_size|both|bytes|none|ceiling of the adapti
 grpc.experimental.tcp_max_read_chunk_size|both|bytes|4194304|largest slice to read at once
 grpc.experimental.tcp_min_read_chunk_size|both|bytes|256|smallest slice to read at once
 grpc.experimental.tcp_read_chunk_size|both|bytes|8192|slice to read at once
-grpc.experimental.tcp_trace_full_buffer|both|-|0|TCP telemetry traces whole buffers
+grpc.experimental.tcp_trace_full_buffer|nobody|-|0|TCP telemetry, which Python's build leaves out
 grpc.experimental.tcp_tx_zerocopy_enabled|both|flag|0|send without copying
 grpc.experimental.tcp_tx_zerocopy_max_simultaneous_sends|both|-|4|uncopied sends at a time
 grpc.experimental.tcp_tx_zerocopy_send_bytes_threshold|both|bytes|16384|smallest send that is not copied
@@ -78,7 +78,7 @@ grpc.keepalive_time_ms|both|-|client: off; server: 7200000 (2 h)|silence after w
 grpc.keepalive_timeout_ms|both|-|20000|TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged by the peer's kernel
 grpc.lb.ring_hash.ring_size_cap|client|-|4096|largest ring of ring_hash
 grpc.lb_policy_name|client|-|pick_first|load-balancing policy; a service config's comes first
-grpc.loadreporting|both|flag|0|load reports of grpclb
+grpc.loadreporting|nobody|flag|0|load reports that no part of it makes any more
 grpc.max_allowed_incoming_connections|server|-|unlimited|connections at a time
 grpc.max_channel_trace_event_memory_per_node|both|bytes|4096|channelz traces; 0 turns them off
 grpc.max_concurrent_streams|server|-|unlimited|calls at a time per connection; further ones wait in the client

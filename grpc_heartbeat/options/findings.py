@@ -127,7 +127,7 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Options:
-    """The options of one end: what was written, and what of it is left when the last of equal names wins."""
+    """The options of one end: what was written, and what of it counts: of equal names gRPC takes the first."""
 
     end: End
     written: list[tuple[object, object]]
@@ -135,12 +135,12 @@ class Options:
     values: dict[str, object] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.values = {name: value for name, value in self.written if isinstance(name, str)}
+        self.values = {name: value for name, value in reversed(self.written) if isinstance(name, str)}
 
     def find(self, severity: Severity, rule: str, option: str, message: str, advice: str, **more: Any) -> Finding:
         """Make a finding about ``option`` of this end."""
         places = [place for place, (name, _) in enumerate(self.written) if name == option]
-        entry = more.pop("entry", places[-1] if places else None)
+        entry = more.pop("entry", places[0] if places else None)
         return Finding(
             severity, rule, self.end, option if entry is not None else "", message, advice, entry=entry, **more
         )

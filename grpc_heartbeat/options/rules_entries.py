@@ -35,6 +35,7 @@ ZERO_MEANS_OFF = {
     "grpc.dns_min_time_between_resolutions_ms",
     "grpc.max_connection_age_grace_ms",
 }
+CONCATENATED = ("grpc.primary_user_agent", "grpc.secondary_user_agent")
 TEST_ONLY = ("grpc.testing.", "grpc.test-only.", "grpc.TEST_ONLY", "grpc.fake_")
 
 
@@ -51,8 +52,8 @@ def entry_findings(end: Options) -> Iterator[Finding]:
             yield _unknown(end, name, place)
         else:
             yield from _known(end, option, value, place)
-        if counts.pop(name, 0) > 1:
-            message = "it is given more than once; the last one counts"
+        if counts.pop(name, 0) > 1 and name not in CONCATENATED:
+            message = "it is given more than once; the first one counts"
             yield end.find("warning", "duplicate", name, message, "Give it once", entry=place)
 
 
