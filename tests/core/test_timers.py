@@ -289,6 +289,35 @@ def test_a_restarted_timer_is_not_held_up_by_younger_ones() -> None:
     assert queue.wake(19.0) == [younger]
 
 
+def test_a_timeout_that_was_put_off_can_be_restarted_for_sooner() -> None:
+    queue = TimerQueue(ignore)
+    timer = queue.timeout(1, ignore)
+    timer.arm_at(50.0)
+    timer.arm(2.0)
+    assert queue.wake(3.0) == [timer]
+
+
+def test_a_fork_in_the_middle_of_a_sweep_leaves_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "STRETCH", 10)
+    queue = TimerQueue(ignore)
+    lane = queue.lane(10)
+    for when in (0.0, 1.0):
+        for _ in range(SWEEP_MINIMUM + 1):
+            call = Call()
+            call.start(lane, when)
+            call.cancel()
+        assert lane.sweeping
+        queue.wake(1.0)
+        assert lane.sweeping
+        if when == 0.0:
+            queue.forget()
+            assert len(queue) == 0
+            assert not lane.sweeping
+    while queue.next_wakeup() == -math.inf:
+        queue.wake(1.0)
+    assert len(queue) == 0
+
+
 def test_a_fired_timer_can_be_armed_again() -> None:
     queue = TimerQueue(ignore)
     timer = queue.timeout(1, ignore)
