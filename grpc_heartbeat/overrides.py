@@ -78,11 +78,11 @@ def with_timeouts(method: _Method, limits: Timeouts | None = None, /, **parts: f
         TypeError: ``method`` is no multicallable, no part is named, or a value is not a number.
         ValueError: there is no such part, or a number is NaN, infinite or out of range.
     """
-    given = _given("with_timeouts", limits, parts)
+    given: _Parts = _given("with_timeouts", limits, parts)
     inner: Any = method
-    if isinstance(inner, _Limited):
-        given = {**inner.parts, **given}
-        inner = inner.inner
+    if isinstance(method, _Limited):
+        given = {**method.parts, **given}
+        inner = method.inner
     if not callable(inner) or inspect.iscoroutinefunction(inner):
         raise TypeError(
             f"with_timeouts needs a stub's method such as stub.Place, not {inner!r}; "
@@ -138,7 +138,9 @@ class _LimitedBlocking(_Limited):
 
 def _face(kind: type) -> type[_Limited]:
     base = _LimitedBlocking if hasattr(kind, "future") else _Limited
-    return type(f"Limited{kind.__name__}", (base, kind), {})
+    face: Any = type(f"Limited{kind.__name__}", (base, kind), {})
+    made: type[_Limited] = face
+    return made
 
 
 _FACES = {
