@@ -35,6 +35,7 @@ __all__ = [
     "client_interceptors",
     "client_options",
     "deadline",
+    "debug",
     "errors",
     "events",
     "insecure_channel",
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from grpc_heartbeat import events
+    from grpc_heartbeat import debug, events
     from grpc_heartbeat.health import HealthBoard
     from grpc_heartbeat.heartbeat.server import add_to_server
     from grpc_heartbeat.options import check_options
@@ -59,6 +60,7 @@ else:
             "HealthBoard": "grpc_heartbeat.health",
             "add_to_server": "grpc_heartbeat.heartbeat.server",
             "check_options": "grpc_heartbeat.options.check",
+            "debug": "grpc_heartbeat.debug",
             "events": "grpc_heartbeat.events",
         },
     )

@@ -32,6 +32,7 @@ SYNC_NAMES = {
     "client_interceptors",
     "client_options",
     "deadline",
+    "debug",
     "errors",
     "events",
     "insecure_channel",
@@ -61,7 +62,7 @@ IDENTITY = hb.Identity(service="asker", zone="zone-a")
 def test_the_names_of_both_faces() -> None:
     assert set(hb.__all__) == SYNC_NAMES
     assert set(hb.aio.__all__) == SHARED
-    for module in (hb, hb.aio, hb.deadline, hb.errors, events):
+    for module in (hb, hb.aio, hb.deadline, hb.debug, hb.errors, events):
         assert all(hasattr(module, name) for name in module.__all__)
 
 
