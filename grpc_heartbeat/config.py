@@ -140,10 +140,7 @@ class HeartbeatPolicy:
                 f"HeartbeatPolicy.timeout ({timeout:g} s) must not exceed interval ({interval:g} s): "
                 "one beat is in flight at a time"
             )
-        if isinstance(self.misses, bool) or not isinstance(self.misses, int):
-            raise TypeError(f"HeartbeatPolicy.misses must be an integer, not {type(self.misses).__name__}")
-        if self.misses < 1:
-            raise ValueError(f"HeartbeatPolicy.misses must be at least 1; got {self.misses}")
+        _check_count("HeartbeatPolicy.misses", self.misses)
         if self.type not in get_args(BeatType):
             raise ValueError(f"HeartbeatPolicy.type must be one of {get_args(BeatType)}; got {self.type!r}")
         reconnect_min = check_seconds("HeartbeatPolicy.reconnect_min", self.reconnect_min)
@@ -162,3 +159,44 @@ class HeartbeatPolicy:
     def beat_timeout(self) -> float:
         """Seconds to wait for an echo, with the default filled in."""
         return self.interval if self.timeout is None else self.timeout
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When heartbeats stop calls on a channel, and how it comes back.
+
+    Args:
+        misses: Beats missed in a row that open the breaker. A conviction by the judge opens it too. Default 3.
+        open_min: Seconds from the opening to the first probe; doubles with each probe that fails, ±20 %. Default 0.1.
+        open_max: Longest such pause, in seconds: how long a peer that came back may wait for us. Default 1.
+        probes: Probes under way at a time. Default 1.
+        successes: Echoes in a row that close the breaker. Default 1.
+        when_open: What a call does meanwhile: ``"fail"`` at once with UNAVAILABLE (default) or ``"wait"`` within its budget.
+
+    Raises:
+        TypeError, ValueError: a value of the wrong type or outside its range; the message names it.
+    """
+
+    misses: int = 3
+    open_min: float = 0.1
+    open_max: float = 1.0
+    probes: int = 1
+    successes: int = 1
+    when_open: Literal["fail", "wait"] = "fail"
+
+    def __post_init__(self) -> None:
+        for name in ("misses", "probes", "successes"):
+            _check_count(f"BreakerPolicy.{name}", getattr(self, name))
+        open_min = check_seconds("BreakerPolicy.open_min", self.open_min)
+        open_max = check_seconds("BreakerPolicy.open_max", self.open_max, minimum=open_min, inclusive=True)
+        if self.when_open not in ("fail", "wait"):
+            raise ValueError(f"BreakerPolicy.when_open must be 'fail' or 'wait'; got {self.when_open!r}")
+        object.__setattr__(self, "open_min", open_min)
+        object.__setattr__(self, "open_max", open_max)
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1; got {value}")

@@ -25,7 +25,7 @@ from grpc_heartbeat.core.heartbeat_events import (
     StreamOpening,
 )
 from grpc_heartbeat.core.heartbeat_status import HeartbeatStatus
-from grpc_heartbeat.core.rtt import WINDOW, RttStats, RttWindow
+from grpc_heartbeat.core.rtt import RttWindow
 
 PEER = Identity("peer", "b", "2")
 OPEN = StreamOpened(1.0)
@@ -100,18 +100,8 @@ def test_since_is_when_the_state_was_entered() -> None:
     assert status.snapshot.since == 2.0
 
 
-@given(st.lists(st.floats(0.001, 10), min_size=1, max_size=50))
-def test_round_trips_are_those_of_the_window(samples: list[float]) -> None:
-    window = RttWindow()
-    assert window.stats() is None
-    for sample in samples:
-        window.add(sample)
-    kept = samples[-WINDOW:]
-    average = sum(kept) / len(kept)
-    stats = window.stats()
-    assert stats is not None
-    assert stats == RttStats(kept[-1], min(kept), stats.avg, max(kept), len(kept))
-    assert stats.avg == pytest.approx(average)
+def test_a_window_without_samples_has_no_figures() -> None:
+    assert RttWindow().stats() is None
 
 
 @given(st.floats(0.01, 1), st.floats(1, 60), st.lists(st.floats(0, 0.999), min_size=12, max_size=12))

@@ -46,6 +46,14 @@ def test_several_reports_of_one_pause_count_once_and_the_longest_names_it() -> N
     assert pauses.total == 1.5
 
 
+def test_a_grace_that_reaches_into_the_next_pause_counts_once() -> None:
+    pauses = LocalPauses()
+    pauses.add(0.0, 1.0, "late tick")
+    pauses.add(1.05, 2.0, "late tick")
+    assert pauses.count == 2
+    assert pauses.excused(0.0, 3.0) == pytest.approx(2.0 + GRACE)
+
+
 @given(st.lists(INTERVALS, max_size=30), INTERVALS)
 def test_excused_is_the_overlap_with_the_union(added: list[tuple[int, int]], window: tuple[int, int]) -> None:
     """Against a model of small steps; graces count from each joined pause."""
