@@ -92,7 +92,7 @@ def duration(seconds: float) -> str:
 def _codes(codes: object) -> tuple[str, ...]:
     if isinstance(codes, str) or not isinstance(codes, Iterable):
         raise TypeError(f"RetryPolicy.codes must be names of status codes in a tuple, not {codes!r}")
-    names = tuple(getattr(code, "name", code) for code in codes)
+    names = tuple(str(getattr(code, "name", code)) for code in codes)
     if not names:
         raise ValueError("RetryPolicy.codes must not be empty: nothing would ever be tried again")
     for name in names:

@@ -7,7 +7,7 @@ the sources of the oldest and the newest supported grpcio; ``_details`` adds wha
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -77,7 +77,7 @@ def options() -> dict[str, Option]:
     return dict(sorted(found.items()))
 
 
-def _generated(details: dict[str, list[str]]) -> Iterator[Option]:
+def _generated(details: Mapping[str, Sequence[str]]) -> Iterator[Option]:
     for source, lines in KNOWN.items():
         for line in lines.strip().splitlines():
             name, kind, indices = line.split()
