@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 MAX_LABEL_BYTES = 255
 """Longest service, zone or instance name, in UTF-8 bytes; strangers send these, so they are bounded."""
@@ -19,6 +20,13 @@ MAX_SECONDS = 1e8
 """Longest duration that is taken for one, about three years: gRPC's own arithmetic overflows on much longer ones."""
 
 BeatType = Literal["liveness", "readiness"]
+
+BackoffStep: TypeAlias = tuple[int, float, float]
+"""From this many failures in a row: a pause of so many seconds, spread by ± this share of it."""
+
+BACKOFF_TABLE: tuple[BackoffStep, ...] = ((1, 0.1, 0.2), (3, 0.4, 0.3), (5, 1.2, 0.5))
+"""A table for ``HeartbeatPolicy.backoff``: short pauses first, because most failures end at once; wide spread last, because
+then many clients wait for one server."""
 
 
 def check_seconds(name: str, value: object, *, minimum: float = 0.0, inclusive: bool = False) -> float:
@@ -39,6 +47,41 @@ def check_seconds(name: str, value: object, *, minimum: float = 0.0, inclusive: 
         bound = "at least" if inclusive else "more than"
         raise ValueError(f"{name} must be {bound} {minimum:g} and at most {MAX_SECONDS:g} seconds; got {value!r}")
     return seconds
+
+
+def check_backoff(name: str, table: Iterable[BackoffStep]) -> tuple[BackoffStep, ...]:
+    """Return ``table`` as a tuple, if its steps rise from 1 failure and each pauses for a while.
+
+    Raises:
+        TypeError: not steps of a count and two numbers.
+        ValueError: no steps, in a wrong order, or a value out of its range.
+    """
+    steps: list[BackoffStep] = []
+    for step in table:
+        if len(tuple(step)) != 3:
+            raise TypeError(f"a step of {name} must be (failures, seconds, spread); got {step!r}")
+        failures, seconds, spread = step
+        check_count(f"failures in {name}", failures)
+        if check_seconds(f"spread in {name}", spread, inclusive=True) > 1:
+            raise ValueError(f"spread in {name} must be a share from 0 to 1; got {spread!r}")
+        steps.append((failures, check_seconds(f"seconds in {name}", seconds), float(spread)))
+    counts = [step[0] for step in steps]
+    if counts[:1] != [1] or counts != sorted(set(counts)):
+        raise ValueError(f"the steps of {name} must begin with 1 failure and rise; got {counts}")
+    return tuple(steps)
+
+
+def check_count(name: str, value: object) -> None:
+    """Check that ``value`` is an integer of at least 1.
+
+    Raises:
+        TypeError: not an integer (booleans are none here).
+        ValueError: less than 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1; got {value}")
 
 
 def _check_label(name: str, value: object) -> None:
@@ -120,6 +163,8 @@ class HeartbeatPolicy:
         type: What each beat asks, ``"liveness"`` (default) or ``"readiness"``.
         reconnect_min: Seconds before the first attempt to reopen a failed stream; doubles per failure. Default 0.2.
         reconnect_max: Longest pause between attempts, in seconds. Default 10.
+        backoff: Pauses by the number of failures in a row instead of those that double, as in :data:`BACKOFF_TABLE`. Steps
+            rise from 1 failure, each with its pause in seconds and its spread, a share from 0 to 1. Default: none.
 
     Raises:
         TypeError, ValueError: a value of the wrong type or outside its range; the message names it.
@@ -131,6 +176,7 @@ class HeartbeatPolicy:
     type: BeatType = "liveness"
     reconnect_min: float = 0.2
     reconnect_max: float = 10.0
+    backoff: tuple[BackoffStep, ...] | None = None
 
     def __post_init__(self) -> None:
         interval = check_seconds("HeartbeatPolicy.interval", self.interval, minimum=0.01, inclusive=True)
@@ -140,13 +186,15 @@ class HeartbeatPolicy:
                 f"HeartbeatPolicy.timeout ({timeout:g} s) must not exceed interval ({interval:g} s): "
                 "one beat is in flight at a time"
             )
-        _check_count("HeartbeatPolicy.misses", self.misses)
+        check_count("HeartbeatPolicy.misses", self.misses)
         if self.type not in get_args(BeatType):
             raise ValueError(f"HeartbeatPolicy.type must be one of {get_args(BeatType)}; got {self.type!r}")
         reconnect_min = check_seconds("HeartbeatPolicy.reconnect_min", self.reconnect_min)
         reconnect_max = check_seconds(
             "HeartbeatPolicy.reconnect_max", self.reconnect_max, minimum=reconnect_min, inclusive=True
         )
+        if self.backoff is not None:
+            object.__setattr__(self, "backoff", check_backoff("HeartbeatPolicy.backoff", self.backoff))
         for name, value in (
             ("interval", interval),
             ("timeout", timeout),
@@ -186,17 +234,10 @@ class BreakerPolicy:
 
     def __post_init__(self) -> None:
         for name in ("misses", "probes", "successes"):
-            _check_count(f"BreakerPolicy.{name}", getattr(self, name))
+            check_count(f"BreakerPolicy.{name}", getattr(self, name))
         open_min = check_seconds("BreakerPolicy.open_min", self.open_min)
         open_max = check_seconds("BreakerPolicy.open_max", self.open_max, minimum=open_min, inclusive=True)
         if self.when_open not in ("fail", "wait"):
             raise ValueError(f"BreakerPolicy.when_open must be 'fail' or 'wait'; got {self.when_open!r}")
         object.__setattr__(self, "open_min", open_min)
         object.__setattr__(self, "open_max", open_max)
-
-
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, not {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}")

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol
+
+from grpc_heartbeat.config import BACKOFF_TABLE, BackoffStep
 
 JITTER = 0.2
 """Each pause of :class:`Backoff` is spread by ±20 %."""
-
-Step: TypeAlias = tuple[int, float, float]
-"""From this many failures in a row: a pause of so many seconds, spread by ± this share of it."""
-
-TABLE: tuple[Step, ...] = ((1, 0.1, 0.2), (3, 0.4, 0.3), (5, 1.2, 0.5))
-"""Short pauses first, because most failures end at once; wide jitter last, because then many clients wait."""
 
 
 class Pauses(Protocol):
@@ -58,16 +54,12 @@ class TableBackoff:
 
     Args:
         random: Returns a number in [0, 1), as ``random.random`` does.
-        table: Steps by rising number of failures; the first is for 1, the last holds for all that follow.
-
-    Raises:
-        ValueError: the table is empty, does not begin with 1 failure or does not rise, or a step is out of range.
+        table: Steps as ``HeartbeatPolicy.backoff`` checks them; the last one holds for all failures that follow.
     """
 
     __slots__ = ("_random", "_table", "failures")
 
-    def __init__(self, random: Callable[[], float], table: Sequence[Step] = TABLE) -> None:
-        _check(table)
+    def __init__(self, random: Callable[[], float], table: Sequence[BackoffStep] = BACKOFF_TABLE) -> None:
         self._random = random
         self._table = tuple(table)
         self.failures = 0
@@ -86,15 +78,3 @@ class TableBackoff:
 
 def _spread(seconds: float, share: float, random: Callable[[], float]) -> float:
     return seconds * (1 - share + 2 * share * random())
-
-
-def _check(table: Sequence[Step]) -> None:
-    failures = [step[0] for step in table]
-    if not failures or failures[0] != 1 or failures != sorted(set(failures)):
-        raise ValueError(f"the steps of a back-off table must begin with 1 failure and rise; got {failures}")
-    for number, seconds, share in table:
-        if not (0 < seconds < 1e8 and 0 <= share <= 1):
-            raise ValueError(
-                f"the step for {number} failures must pause for more than 0 s and spread it by a share of 0 to 1; "
-                f"got {seconds}, {share}"
-            )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
-from grpc_heartbeat.core.backoff import Backoff
+from grpc_heartbeat.core.backoff import Backoff, Pauses, TableBackoff
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.heartbeat import ClientSession
 from grpc_heartbeat.core.heartbeat_events import BeatAcked, HeartbeatClosed, StreamFailed, StreamOpening
@@ -27,7 +27,11 @@ class HeartbeatClient:
         self._policy = policy
         self._identity = identity
         self._status = HeartbeatStatus(now)
-        self._backoff = Backoff(policy.reconnect_min, policy.reconnect_max, random)
+        self._backoff: Pauses = (
+            Backoff(policy.reconnect_min, policy.reconnect_max, random)
+            if policy.backoff is None
+            else TableBackoff(random, policy.backoff)
+        )
         self._unsupported = False
         self._closed = False
 

@@ -36,7 +36,7 @@ class HeartbeatSnapshot:
 
     ``since``: when ``state`` was entered. ``sequence``: of the last beat on the present stream. ``consecutive_misses``: beats
     missed since the last echo. ``peer``, ``serving``, ``load``: as the peer last said. ``streams``: streams that opened.
-    ``last_error``: why the last stream ended, or ``""``.
+    ``last_error``: why the last stream ended, or ``""``. ``failures``: streams that failed since the last echo.
     """
 
     state: HeartbeatState
@@ -54,6 +54,7 @@ class HeartbeatSnapshot:
     missed: int = 0
     late_echoes: int = 0
     last_error: str = ""
+    failures: int = 0
 
 
 class HeartbeatStatus:
@@ -75,7 +76,7 @@ class HeartbeatStatus:
             state: HeartbeatState = known.state if known.state in ("down", "draining") else "late"
             self._enter(event, state, consecutive_misses=misses, missed=known.missed + 1)
         elif isinstance(event, StreamFailed):
-            self._enter(event, self._after(event), last_error=event.why)
+            self._enter(event, self._after(event), last_error=event.why, failures=known.failures + 1)
         elif isinstance(event, PeerLeft):
             left: HeartbeatState = "draining" if event.reason is GoodbyeReason.DRAINING else "connecting"
             self._enter(event, left, last_error=f"the peer said goodbye: {event.message or event.reason.name.lower()}")
@@ -102,6 +103,7 @@ class HeartbeatStatus:
             last_rtt=event.rtt,
             rtt=self._rtts.stats(),
             consecutive_misses=0,
+            failures=0,
             serving=event.ack.status,
             load=event.ack.load,
             acked=self.snapshot.acked + 1,
