@@ -92,6 +92,15 @@ async def test_what_is_armed_on_a_loop_is_listed_from_any_thread() -> None:
     alarm.cancel()
 
 
+def test_timers_of_all_lengths_are_listed_soonest_first() -> None:
+    calls = [Call(), Call(), Call()]
+    for call, seconds in zip(calls, (50.0, 40.0, 45.0), strict=True):
+        call.start(timers().lane(seconds), clock())
+    assert [row.duration for row in debug.timers()] == [40.0, 45.0, 50.0]
+    for call in calls:
+        call.cancel()
+
+
 def test_loops_have_queues_of_their_own() -> None:
     async def arm(call: Call) -> None:
         call.start(loop_timers().lane(30.0), asyncio.get_running_loop().time())
@@ -145,6 +154,24 @@ def test_an_owner_that_cannot_be_described_spoils_nothing() -> None:
     assert row.owner == "Broken (KeyError('gone'))"
 
 
+class Vanishing(Call):
+    """Cancelled between two looks."""
+
+    __slots__ = ()
+
+    @property
+    def armed(self) -> bool:
+        return not self.over
+
+
+def test_a_timer_that_is_cancelled_meanwhile_is_left_out() -> None:
+    call = Vanishing()
+    call.start(timers().lane(60.0), clock())
+    call.cancel()
+    assert debug.timers() == []
+    call.over = True
+
+
 def test_nothing_is_tracked_unless_asked_for() -> None:
     assert not _abandoned.enabled
     assert _abandoned.place() is None
@@ -156,14 +183,14 @@ def test_nothing_is_tracked_unless_asked_for() -> None:
 @pytest.mark.usefixtures("tracking")
 def test_calls_in_flight_are_listed_until_they_are_done_or_gone() -> None:
     kept, done, gone = Call(), Call(), Call()
-    for call in (kept, done, gone):
-        _abandoned.watch(call, "/shop.Orders/Buy", _abandoned.place())
-    assert len(debug.calls()) == 3
+    for number, call in enumerate((kept, done, gone)):
+        _abandoned.watch(call, f"/shop.Orders/Buy{number}", _abandoned.place())
+    assert [watched.method for watched in debug.calls()] == [f"/shop.Orders/Buy{number}" for number in range(3)]
     done.over = True
     del call, gone
     gc.collect()
     (left,) = debug.calls()
-    assert left.method == "/shop.Orders/Buy"
+    assert left.method == "/shop.Orders/Buy0"
     assert left.place is not None
     assert left.place.startswith(f"{__file__}:")
     assert left.age >= 0

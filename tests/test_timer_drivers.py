@@ -153,6 +153,47 @@ def test_a_forked_child_starts_afresh_with_the_lanes_and_timers_it_was_given() -
     parents.cancel()
 
 
+class Held(Timer):
+    """A timer at which the driver stops when it has it in hand, until ``go``."""
+
+    def __init__(self) -> None:
+        self.in_hand = threading.Event()
+        self.go = threading.Event()
+
+    @property
+    def when(self) -> float | None:
+        if threading.current_thread().name == THREAD_NAME:
+            self.in_hand.set()
+            self.go.wait(PATIENCE)
+        return self._when
+
+    @when.setter
+    def when(self, when: float | None) -> None:
+        self._when = when
+
+    def fire(self) -> None:
+        pass
+
+
+def test_a_fork_waits_while_the_thread_has_a_timer_in_hand() -> None:
+    held = Held()
+    held.start(timers().lane(0.001), clock())
+    assert held.in_hand.wait(PATIENCE)
+    may_fork = threading.Event()
+
+    def fork() -> None:
+        timers().before_fork()
+        may_fork.set()
+        timers().after_fork_in_parent()
+
+    forking = threading.Thread(target=fork)
+    forking.start()
+    assert not may_fork.wait(0.05)
+    held.go.set()
+    assert may_fork.wait(PATIENCE)
+    forking.join()
+
+
 @needs_fork
 @forks
 def test_a_fork_meets_no_half_done_work_of_the_thread() -> None:
@@ -245,6 +286,7 @@ async def test_a_loops_timer_may_be_armed_from_another_thread() -> None:
     done = asyncio.Event()
     alarm = loop_timers().alarm(done.set)
     alarm.arm(loop.time() + 3600)
+    loop.set_debug(True)  # then the loop itself refuses what is not safe there
     await asyncio.to_thread(alarm.arm, loop.time() + 0.01)
     await asyncio.wait_for(done.wait(), PATIENCE)
     assert loop_timers().armed() == []
