@@ -41,6 +41,11 @@ class Method:
         self.accept_after = accept_after
         self.speaks = False
 
+    @property
+    def may_overrun(self) -> bool:
+        """Whether the server may end RPCs of it by a limit of its own."""
+        return self.limits is not None and (self.limits.default is not None or self.limits.maximum is not None)
+
     def overran(self, limit: float) -> str:
         """Return the details with which an RPC ends that took longer than the server's own ``limit``."""
         source = "its policy" if self.limits is None else self.limits.source

@@ -20,6 +20,7 @@ from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.interceptors.accepting_aio import EarlyAccept, PlainAcceptingContext
 from grpc_heartbeat.interceptors.handlers import behavior_of, keep_marks, with_behavior
 from grpc_heartbeat.interceptors.inbound import InboundScope, deadline_of, rpc_ended
+from grpc_heartbeat.interceptors.limiting import in_time, stream_in_time
 from grpc_heartbeat.interceptors.limiting_aio import PlainLimit, start
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.responses import ScopedResponses
@@ -33,6 +34,8 @@ class PlainHandler:
         self._behavior = behavior_of(handler)
         self._method = method
         self._early = early
+        if method.may_overrun:
+            self._behavior = (stream_in_time if handler.response_streaming else in_time)(self._behavior)
 
     def watched(self, metadata: Any, arrival: float | None) -> Any:
         """Return a handler for the RPC whose task is the current one."""
@@ -41,7 +44,7 @@ class PlainHandler:
         if task is not None:
             task.add_done_callback(rpc.reached)
         wrap = _plain_stream if self._handler.response_streaming else _plain_response
-        return with_behavior(self._handler, keep_marks(self._behavior, wrap(self._behavior, rpc)))
+        return with_behavior(self._handler, keep_marks(behavior_of(self._handler), wrap(self._behavior, rpc)))
 
 
 class PlainRpc:
@@ -82,7 +85,7 @@ class PlainRpc:
             self.accepting = PlainAcceptingContext(context, method, now, self)
             self._early.watch(self.accepting, self._loop)
         if own is not None:
-            start(PlainLimit(scope, method, own, context, self), own, scope, self._loop)
+            start(PlainLimit(scope, method, own, now, context, self), own, scope, self._loop)
         if self.over:
             rpc_ended(scope)
         return scope

@@ -22,7 +22,7 @@ from grpc_heartbeat.interceptors.accepting import EarlyAccept, SyncDriver
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
 from grpc_heartbeat.interceptors.inbound import SyncScope, deadline_of
-from grpc_heartbeat.interceptors.limiting import end_after
+from grpc_heartbeat.interceptors.limiting import end_after, in_time, stream_in_time
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.responses import ScopedResponses
 from grpc_heartbeat.interceptors.server_state import ServerState
@@ -90,7 +90,10 @@ class DeadlineServerInterceptor(grpc.ServerInterceptor):
             wrap = _non_blocking
         else:
             wrap = _response_stream if handler.response_streaming else _one_response
-        return with_behavior(handler, keep_marks(behavior, wrap(behavior, method, early)))
+        inner = behavior
+        if method.may_overrun and wrap is not _non_blocking:
+            inner = (stream_in_time if handler.response_streaming else in_time)(behavior)
+        return with_behavior(handler, keep_marks(behavior, wrap(inner, method, early)))
 
     def _driver(self, after: float) -> SyncDriver:
         driver = self._drivers.get(after)

@@ -128,7 +128,7 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope 
         scope.context = scope.accepting = AcceptingContext(context, method, now)
         early.watch(scope.accepting, asyncio.get_running_loop())
     if own is not None:
-        scope.limit = AioLimit(scope, method, own)
+        scope.limit = AioLimit(scope, method, own, now)
         start(scope.limit, own, scope, asyncio.get_running_loop())
     current_scope.set(scope)
     return scope
@@ -143,7 +143,7 @@ async def _settle(scope: AioScope, error: BaseException | None = None) -> None:
         if accepting.sending is not None and (ended or not isinstance(error, asyncio.CancelledError)):
             await accepting.settle()
     if limit is not None and ended:
-        await limit.end(scope.context)
+        await limit.abort(scope.context)
 
 
 def _coroutine(behavior: Behavior, method: Method, early: EarlyAccept | None) -> Behavior:

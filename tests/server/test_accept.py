@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
@@ -19,48 +19,12 @@ from grpc_heartbeat.interceptors.admission import ServerPolicy
 from tests.chain.hops import start
 from tests.peers import PATIENCE, AioServer, LoopThread, SyncServer, path
 from tests.server import styles
+from tests.server.conftest import Serve
 from tests.server.test_handler_styles import observe
 
 SOON = 0.02
 SLOW = 0.1
 """Seconds. Several times as long as a handler is left alone in these tests."""
-
-
-@pytest.fixture
-def loop() -> Iterator[LoopThread]:
-    thread = LoopThread()
-    yield thread
-    thread.close()
-
-
-Serve = Callable[..., Any]
-
-
-@pytest.fixture(params=["sync", "aio", "plain"])
-def stack(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def serve(loop: LoopThread) -> Iterator[Serve]:
-    """Start a server of a stack; what is returned has ``target`` and ``interceptor``."""
-    servers: list[Any] = []
-
-    def run(stack: str, kind: str, behavior: Any, **arguments: Any) -> Any:
-        arguments.setdefault("accept_after", SOON)
-        face: Any = grpc_heartbeat if stack == "sync" else grpc_heartbeat.aio
-        interceptors = face.server_interceptors(**arguments)
-        if stack == "sync":
-            server: Any = SyncServer({kind: behavior}, interceptors)
-        else:
-            server = AioServer(loop, {kind: behavior}, interceptors)
-        server.interceptor = interceptors[0]
-        servers.append(server)
-        return server
-
-    yield run
-    for server in servers:
-        server.close()
 
 
 class Gate:
@@ -118,7 +82,7 @@ def test_the_client_hears_of_a_slow_handler_before_its_response(serve: Serve, st
     if (style, kind) == ("writes", "UnaryUnary"):
         pytest.skip("a unary handler does not write")
     gate = Gate()
-    server = serve("aio" if style == "writes" else style, kind, gate.handler(style, kind))
+    server = serve("aio" if style == "writes" else style, {kind: gate.handler(style, kind)}, accept_after=SOON)
     accepted: list[Any] = []
     server.interceptor.observers.add(accepted.append)
     with grpc.insecure_channel(server.target) as channel:
@@ -152,7 +116,7 @@ def test_it_can_be_turned_off_altogether_and_per_method(serve: Serve, stack: str
     ]
     for arguments in off:
         gate = Gate()
-        server = serve(stack, "UnaryUnary", gate.handler(stack, "UnaryUnary"), **arguments)
+        server = serve(stack, {"UnaryUnary": gate.handler(stack, "UnaryUnary")}, **({"accept_after": SOON} | arguments))
         with grpc.insecure_channel(server.target) as channel:
             call = as_stream(channel, path("UnaryUnary"))
             came = initial_metadata_came(call)
@@ -166,7 +130,7 @@ def test_it_can_be_turned_off_altogether_and_per_method(serve: Serve, stack: str
 def test_a_method_can_have_it_when_the_server_does_not(serve: Serve, stack: str) -> None:
     gate = Gate()
     policy = ServerPolicy(methods={path("UnaryUnary"): {"accept_after": SOON}})
-    server = serve(stack, "UnaryUnary", gate.handler(stack, "UnaryUnary"), accept_after=None, policy=policy)
+    server = serve(stack, {"UnaryUnary": gate.handler(stack, "UnaryUnary")}, accept_after=None, policy=policy)
     with grpc.insecure_channel(server.target) as channel:
         call = as_stream(channel, path("UnaryUnary"))
         call.initial_metadata()
@@ -252,7 +216,7 @@ def speaks_late(stack: str, name: str, argument: Any) -> Any:
 def test_a_handler_that_sends_initial_metadata_too_late_is_forgiven_once_and_then_left_alone(
     serve: Serve, stack: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = serve(stack, "UnaryUnary", speaks_late(stack, OWN, METADATA))
+    server = serve(stack, {"UnaryUnary": speaks_late(stack, OWN, METADATA)}, accept_after=SOON)
     seen: list[Any] = []
     with grpc.insecure_channel(server.target) as channel, caplog.at_level(logging.WARNING, "grpc_heartbeat.server"):
         for _ in range(3):
@@ -265,7 +229,7 @@ def test_a_handler_that_sends_initial_metadata_too_late_is_forgiven_once_and_the
 
 
 def test_a_handler_that_was_seen_to_send_initial_metadata_in_time_is_left_alone(serve: Serve, stack: str) -> None:
-    server = serve(stack, "UnaryUnary", speaks_late(stack, OWN, METADATA))
+    server = serve(stack, {"UnaryUnary": speaks_late(stack, OWN, METADATA)}, accept_after=SOON)
     with grpc.insecure_channel(server.target) as channel:
         for delay in (b"0", b"0.1"):
             call = start(channel, "UnaryUnary", delay)
@@ -276,7 +240,9 @@ def test_a_handler_that_was_seen_to_send_initial_metadata_in_time_is_left_alone(
 def test_compression_that_comes_too_late_harms_nothing(
     serve: Serve, stack: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = serve(stack, "UnaryUnary", speaks_late(stack, "set_compression", grpc.Compression.Gzip))
+    server = serve(
+        stack, {"UnaryUnary": speaks_late(stack, "set_compression", grpc.Compression.Gzip)}, accept_after=SOON
+    )
     with grpc.insecure_channel(server.target) as channel, caplog.at_level(logging.WARNING, "grpc_heartbeat.server"):
         for delay in (b"0", b"0.1", b"0.1"):
             assert start(channel, "UnaryUnary", delay).result() == b"done"
@@ -294,7 +260,7 @@ def test_a_second_sending_of_its_own_is_still_the_handlers_mistake(serve: Serve,
         await hidden(context, OWN, METADATA)
         return b"done"
 
-    server = serve(stack, "UnaryUnary", twice_aio if stack == "aio" else twice)
+    server = serve(stack, {"UnaryUnary": twice_aio if stack == "aio" else twice}, accept_after=SOON)
     with grpc.insecure_channel(server.target) as channel:
         call = start(channel, "UnaryUnary", b"")
         assert call.exception(PATIENCE).code() is grpc.StatusCode.UNKNOWN
@@ -321,14 +287,14 @@ def test_the_context_is_taken_for_grpcios_own(serve: Serve, loop: LoopThread) ->
     with grpc.insecure_channel(server.target) as channel:
         start(channel, "UnaryUnary", b"").result()
     server.close()
-    with grpc.insecure_channel(serve("aio", "UnaryUnary", ours).target) as channel:
+    with grpc.insecure_channel(serve("aio", {"UnaryUnary": ours}, accept_after=SOON).target) as channel:
         assert start(channel, "UnaryUnary", b"").result() == b"(True, 'ipv4', None, False, True)"
 
     def sync(request: bytes, context: Any) -> bytes:
         assert isinstance(context, grpc.ServicerContext)
         return type(context).__name__.encode()
 
-    with grpc.insecure_channel(serve("sync", "UnaryUnary", sync).target) as channel:
+    with grpc.insecure_channel(serve("sync", {"UnaryUnary": sync}, accept_after=SOON).target) as channel:
         assert start(channel, "UnaryUnary", b"").result() == b"_Context"
 
 
@@ -372,7 +338,7 @@ EXPECTED = {
 
 
 def test_the_status_is_right_when_handlers_end_just_as_they_are_accepted(serve: Serve, stack: str) -> None:
-    server = serve(stack, "UnaryUnary", jitters(stack))
+    server = serve(stack, {"UnaryUnary": jitters(stack)}, accept_after=SOON)
     with grpc.insecure_channel(server.target) as channel:
         for round_ in range(12):
             calls = []
@@ -387,7 +353,7 @@ def test_the_status_is_right_when_handlers_end_just_as_they_are_accepted(serve: 
 
 def test_own_metadata_sent_just_as_the_rpc_is_accepted_never_fails_the_rpc(serve: Serve, stack: str) -> None:
     for step in range(10):
-        server = serve(stack, "UnaryUnary", jitters(stack))
+        server = serve(stack, {"UnaryUnary": jitters(stack)}, accept_after=SOON)
         with grpc.insecure_channel(server.target) as channel:
             calls = [
                 start(channel, "UnaryUnary", b"%f own" % (SOON - 0.002 + 0.0004 * step), timeout=PATIENCE)
@@ -400,7 +366,7 @@ def test_own_metadata_sent_just_as_the_rpc_is_accepted_never_fails_the_rpc(serve
 
 def test_rpcs_that_are_cancelled_are_not_accepted(serve: Serve, stack: str) -> None:
     gate = Gate()
-    server = serve(stack, "UnaryUnary", gate.handler(stack, "UnaryUnary"))
+    server = serve(stack, {"UnaryUnary": gate.handler(stack, "UnaryUnary")}, accept_after=SOON)
     accepted: list[Any] = []
     server.interceptor.observers.add(accepted.append)
     with grpc.insecure_channel(server.target) as channel:

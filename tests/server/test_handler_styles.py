@@ -15,13 +15,6 @@ from tests.peers import AioServer, LoopThread, SyncServer
 from tests.server import styles
 
 
-@pytest.fixture
-def loop() -> Iterator[LoopThread]:
-    thread = LoopThread()
-    yield thread
-    thread.close()
-
-
 def observe(target: str, kind: str) -> dict[str, Any]:
     """Return everything a client can see of one call."""
     with grpc.insecure_channel(target) as channel:

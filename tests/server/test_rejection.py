@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -16,13 +15,6 @@ from tests.server import styles
 from tests.server.test_handler_styles import AIO, SYNC
 
 SPENT = ((BUDGET_KEY, "0"),)
-
-
-@pytest.fixture
-def loop() -> Iterator[LoopThread]:
-    thread = LoopThread()
-    yield thread
-    thread.close()
 
 
 def assert_rejected(target: str, kind: str) -> None:
