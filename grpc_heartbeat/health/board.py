@@ -133,7 +133,7 @@ class HealthBoard:
             board.drain("new version", probe_period=5).wait()    # on an event loop: await board.drain(…)
             server.stop(30).wait()
 
-        Calling it again keeps the first reason and can only shorten the wait.
+        Calling it again keeps the first reason and can only shorten the wait. A signal handler may call it.
 
         Args:
             reason: For people; travels in the goodbyes. Default: none.

@@ -17,7 +17,7 @@ class Drain:
 
     def __init__(self, leave: Callable[[], object]) -> None:
         self._leave = leave
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # drain() may be called by a signal handler
         self._left = False
         self._at: float | None = None
         self._future: Future[None] = Future()

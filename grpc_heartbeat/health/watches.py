@@ -33,7 +33,7 @@ class SyncWatches:
         self._board = board
         self._senders = senders
         self._responses = responses
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may drain the board on the thread that holds it
         self._table = WatchTable()
         board.listen(self._tell)
         board.on_leave(self._end)

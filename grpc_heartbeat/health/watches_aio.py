@@ -28,7 +28,7 @@ class AioWatches:
         self._responses = responses
         self._loop: asyncio.AbstractEventLoop | None = None
         self._table = WatchTable()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as in SyncWatches
         self._changed: set[str] = set()
         board.listen(self._tell)
         board.on_leave(self._leave)

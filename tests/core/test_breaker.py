@@ -125,6 +125,18 @@ def test_as_many_probes_and_successes_as_the_policy_says() -> None:
     assert it.snapshot.closed
 
 
+def test_successes_of_an_older_try_do_not_count() -> None:
+    it = opened(successes=2)
+    it.wake(101.0)
+    it.acked(1, 101.1)
+    it.convict(1, 101.2, "silent again")
+    it.wake(110.0)
+    it.acked(2, 110.1)
+    assert not it.snapshot.closed
+    it.acked(2, 110.2)
+    assert it.snapshot.closed
+
+
 def test_a_single_miss_opens_a_half_open_breaker() -> None:
     it = opened()
     it.wake(101.0)

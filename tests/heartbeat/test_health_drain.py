@@ -15,9 +15,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import grpc_heartbeat as hb
 from grpc_heartbeat.core.frames import Ack, Beat, Frame, Goodbye, GoodbyeReason, Hello, ServingStatus
+from grpc_heartbeat.core.health_board import END
 from grpc_heartbeat.core.heartbeat_events import BeatAcked, PeerLeft
 from grpc_heartbeat.core.heartbeat_server import Condition, ServerSession
 from grpc_heartbeat.health import HealthBoard
+from grpc_heartbeat.health import watches as watches_module
+from grpc_heartbeat.health.watches import SyncWatches
 from grpc_heartbeat.heartbeat import calls, codec
 from grpc_heartbeat.heartbeat.servicer import _PushedStream
 from tests.heartbeat.ends import CLIENT, SERVER, STEADY, Client, Server, SyncServer
@@ -196,6 +199,40 @@ def test_a_client_that_beats_after_the_end_hears_hello_and_goodbye(serve: Serve)
         deaf.over.set()
 
 
+def test_watchers_come_and_go_while_statuses_change_and_the_board_drains(serve: Serve) -> None:
+    server, stop_now = serve(), threading.Event()
+    wrong: list[object] = []
+
+    def come_and_go() -> None:
+        with grpc.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            while not stop_now.is_set():
+                one = watch(channel, "orders")
+                heard: list[int] = []
+                try:
+                    heard += [next(one).status for _ in range(2)]
+                    one.cancel()
+                except StopIteration:
+                    pass
+                except grpc.RpcError as error:
+                    if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+                        wrong.append(error)
+                if len(heard) == 2 and heard[0] == heard[1]:
+                    wrong.append(heard)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(500):
+        server.board.set("orders", number % 2 == 0)
+        threading.Event().wait(0.001)
+    server.board.drain()
+    threading.Event().wait(0.1)
+    stop_now.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert wrong == []
+
+
 def test_a_client_that_reads_nothing_does_not_hold_a_drained_server(
     loop: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +261,27 @@ def test_a_drain_under_beats_loses_none_to_a_broken_stream(serve: Serve, beat: S
             (left,) = client.wait_for(PeerLeft)
             assert left.message == "update"
             client.stop()
+
+
+def test_a_signal_handler_may_drain_in_the_middle_of_anything() -> None:
+    """The thread that tells a watcher is interrupted while it holds the lock of the watches."""
+    board = HealthBoard()
+
+    class Interrupted:
+        def submit(self, *work: Any) -> None:
+            board.drain("SIGTERM")
+
+    context: Any = grpc.ServicerContext
+    watches = SyncWatches(board, Interrupted(), {})  # type: ignore[arg-type]  # stands in for the pool
+    watch = watches_module._Watch(context)
+    watch.start = lambda: Interrupted().submit()
+    watches._table.add("", watch, ServingStatus.SERVING)
+    assert watch.take() == SERVING
+    assert watch.take() is None
+    board.set("", False)
+    assert board.leaving == "SIGTERM"
+    assert watch.take() == NOT_SERVING
+    assert watch.take() is END
 
 
 class Recorder:

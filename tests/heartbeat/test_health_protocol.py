@@ -220,7 +220,7 @@ def test_client_side_health_checking_follows_the_board(server: Server, name: str
 
 def test_fifty_watchers_starve_neither_two_workers_nor_checks(loop: LoopThread) -> None:
     with ThreadPoolExecutor(2) as pool:
-        server = grpc.server(pool, interceptors=hb.server_interceptors(), options=OPTIONS)
+        server = grpc.server(pool, interceptors=[*hb.server_interceptors()], options=OPTIONS)
         server.add_generic_rpc_handlers((handlers({"UnaryUnary": lambda request, context: request}),))
         board = hb.add_to_server(server)
         target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
