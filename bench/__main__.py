@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     report.write_json(arguments.json, rows, figures, settings)
     report.print_table(rows)
     report.print_figures(figures)
-    print(f"\n{effort.chunks} chunks of {effort.rounds} rounds in {settings['seconds']} s; all in {arguments.json}")
+    made = f"{effort.chunks} chunks of {effort.rounds} rounds" if rows else "figures"
+    print(f"\n{made} in {settings['seconds']} s; all in {arguments.json}")
     return 0
 
 
