@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -11,9 +11,11 @@ import grpc.aio
 from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.aio import Channel
+from grpc_heartbeat.channel.make import connect_options
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.client_aio import (
+    AioDeadlineClientInterceptor,
     StreamStreamDeadline,
     StreamUnaryDeadline,
     UnaryStreamDeadline,
@@ -34,6 +36,8 @@ __all__ = [
     "server_options",
     "wrap_channel",
 ]
+
+_Chain: TypeAlias = "list[grpc.aio.ClientInterceptor] | None"
 
 if TYPE_CHECKING:
     from grpc_heartbeat.heartbeat.server_aio import add_to_server
@@ -57,9 +61,11 @@ def insecure_channel(
     The keyword-only arguments are those of ``grpc_heartbeat.insecure_channel``. A heartbeat starts with the channel when an
     event loop is running, otherwise with its first use inside one.
     """
-    inner = grpc.aio.insecure_channel(target, list(options or ()), compression, _with_ours(interceptors, timeouts))
-    channel = Channel(inner, timeouts, limited_inside=bool(interceptors))
-    return _with_heartbeat(channel, heartbeat, identity, name or target)
+
+    def make(options: list[tuple[str, Any]], chain: _Chain) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(target, options, compression, chain)
+
+    return _with_heartbeat(_made(make, options, interceptors, timeouts), heartbeat, identity, name or target)
 
 
 def secure_channel(
@@ -75,10 +81,11 @@ def secure_channel(
     name: str | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.aio.secure_channel`` does; the other arguments are those of ``insecure_channel``."""
-    chain = _with_ours(interceptors, timeouts)
-    inner = grpc.aio.secure_channel(target, credentials, list(options or ()), compression, chain)
-    channel = Channel(inner, timeouts, limited_inside=bool(interceptors))
-    return _with_heartbeat(channel, heartbeat, identity, name or target)
+
+    def make(options: list[tuple[str, Any]], chain: _Chain) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(target, credentials, options, compression, chain)
+
+    return _with_heartbeat(_made(make, options, interceptors, timeouts), heartbeat, identity, name or target)
 
 
 def wrap_channel(
@@ -97,9 +104,11 @@ def wrap_channel(
 
 
 def client_interceptors(*, timeouts: Timeouts | TimeoutPolicy | None = None) -> list[grpc.aio.ClientInterceptor]:
-    """Return interceptors for a ``grpc.aio`` channel, one per RPC kind; put them after all others."""
-    kinds = (UnaryUnaryDeadline, UnaryStreamDeadline, StreamUnaryDeadline, StreamStreamDeadline)
-    return [kind(timeouts) for kind in kinds]
+    """Return interceptors for a ``grpc.aio`` channel, one per RPC kind; put them after all others.
+
+    They limit what an interceptor can see: not the time to connect, and the header of calls that stream only.
+    """
+    return [*_interceptors(timeouts)]
 
 
 def server_interceptors(
@@ -112,11 +121,30 @@ def server_interceptors(
     return [AioDeadlineServerInterceptor(policy, accept_after)]
 
 
-def _with_ours(
-    interceptors: Sequence[grpc.aio.ClientInterceptor] | None, timeouts: Timeouts | TimeoutPolicy | None
-) -> list[grpc.aio.ClientInterceptor] | None:
-    """Put our interceptors behind the application's, so that the time it spends in its own counts."""
-    return [*interceptors, *client_interceptors(timeouts=timeouts)] if interceptors else None
+def _interceptors(timeouts: Timeouts | TimeoutPolicy | None) -> list[AioDeadlineClientInterceptor]:
+    kinds = (UnaryUnaryDeadline, UnaryStreamDeadline, StreamUnaryDeadline, StreamStreamDeadline)
+    return [kind(timeouts) for kind in kinds]
+
+
+def _made(
+    make: Callable[[list[tuple[str, Any]], _Chain], grpc.aio.Channel],
+    options: ChannelOptions | None,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] | None,
+    timeouts: Timeouts | TimeoutPolicy | None,
+) -> Channel:
+    """Return a channel of ours around one that ``make`` makes of options and interceptors.
+
+    Our interceptors go behind the application's, so that the time it spends in its own counts.
+    """
+    policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
+    wanted = connect_options(options, policy.limits("", streams=False).connect) or []
+    if not interceptors:
+        return Channel(make(wanted, None), policy, made_here=True)
+    ours = _interceptors(policy)
+    channel = Channel(make(wanted, [*interceptors, *ours]), policy, limited_inside=True)
+    for interceptor in ours:
+        interceptor.connection = channel.connection
+    return channel
 
 
 def _with_heartbeat(

@@ -5,7 +5,8 @@
     grpc.RpcError
     ├── EndedCall                 sync: also the grpc.Call and grpc.Future of the call
     └── grpc.aio.AioRpcError
-        └── AioEndedCall          asyncio: raised by the call object of a call that was never sent
+        ├── AioEndedCall          asyncio: raised by a call that one of our limits ended, or kept from being sent
+        └── AioFailedWrite        asyncio: raised by write() on a call that has failed; also an asyncio.InvalidStateError
 
 Both say ``code()`` and ``details()`` as gRPC does, and ``.timeout`` holds the facts (``TimeoutFacts``): the layer, its limit,
 the time that passed and where the limit came from. An error that grpcio raises itself because the total time-out was spent
@@ -14,6 +15,7 @@ gets the same attribute where the sync stack lets us see it; ``timeout_of(error)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
@@ -25,7 +27,7 @@ from grpc_heartbeat._types import FutureBase
 from grpc_heartbeat.core.facts import TimeoutFacts
 from grpc_heartbeat.core.wording import Verdict
 
-__all__ = ["AioEndedCall", "EndedCall", "TimeoutFacts", "timeout_of"]
+__all__ = ["AioEndedCall", "AioFailedWrite", "EndedCall", "TimeoutFacts", "timeout_of"]
 
 
 TIMEOUT_ATTRIBUTE = "timeout"
@@ -112,12 +114,58 @@ class EndedCall(grpc.RpcError, grpc.Call, FutureBase):
 
 
 class AioEndedCall(grpc.aio.AioRpcError):
-    """The error of an asyncio call that ended before anything was sent."""
+    """The error of an asyncio call that one of our limits or its scope ended, or kept from being sent.
 
-    def __init__(self, verdict: Verdict) -> None:
-        super().__init__(status_of(verdict), grpc.aio.Metadata(), grpc.aio.Metadata(), verdict.details, verdict.details)
+    Where gRPC ended the call because a limit was spent, it has gRPC's metadata, too.
+    """
+
+    def __init__(
+        self,
+        verdict: Verdict,
+        initial_metadata: grpc.aio.Metadata | None = None,
+        trailing_metadata: grpc.aio.Metadata | None = None,
+        debug_error_string: str | None = None,
+    ) -> None:
+        initial = grpc.aio.Metadata() if initial_metadata is None else initial_metadata
+        trailing = grpc.aio.Metadata() if trailing_metadata is None else trailing_metadata
+        debug = verdict.details if debug_error_string is None else debug_error_string
+        super().__init__(status_of(verdict), initial, trailing, verdict.details, debug)
         self._verdict = verdict
         self.timeout = verdict.facts
 
-    def __reduce__(self) -> tuple[type[AioEndedCall], tuple[Verdict]]:
-        return (type(self), (self._verdict,))
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (
+            self._verdict,
+            self.initial_metadata(),
+            self.trailing_metadata(),
+            self.debug_error_string(),
+        )
+
+
+class AioFailedWrite(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+    """Raised by ``write()`` on an asyncio call that has failed: says what it failed with.
+
+    grpc.aio raises a bare ``asyncio.InvalidStateError`` there, and code that catches it goes on to work.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        initial_metadata: grpc.aio.Metadata,
+        trailing_metadata: grpc.aio.Metadata,
+        details: str | None,
+        debug_error_string: str | None,
+        timeout: TimeoutFacts | None = None,
+    ) -> None:
+        super().__init__(code, initial_metadata, trailing_metadata, details, debug_error_string)
+        self.timeout = timeout
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (
+            self.code(),
+            self.initial_metadata(),
+            self.trailing_metadata(),
+            self.details(),
+            self.debug_error_string(),
+            self.timeout,
+        )

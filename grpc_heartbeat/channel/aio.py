@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
+from grpc_heartbeat._grpcio import unary_intercepted
 from grpc_heartbeat._types import (
     AioStreamStreamBase,
     AioStreamUnaryBase,
@@ -16,9 +17,11 @@ from grpc_heartbeat._types import (
     Deserializer,
     Serializer,
 )
+from grpc_heartbeat.channel.connection_aio import Connection
+from grpc_heartbeat.channel.droppable_aio import DroppableStreamStream, DroppableUnaryStream
+from grpc_heartbeat.channel.flight_aio import running_loop
 from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.multicallables_aio import StreamStream, StreamUnary, UnaryStream, UnaryUnary
-from grpc_heartbeat.channel.scoped_aio import running_loop
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.policy import TimeoutPolicy
 
@@ -29,17 +32,27 @@ if TYPE_CHECKING:
 class Channel(grpc.aio.Channel):
     """Wraps ``inner``; closes it when closed. Made by ``aio.insecure_channel``, ``aio.secure_channel``, ``aio.wrap_channel``.
 
-    With ``limited_inside`` the inner channel has our interceptors behind those of the application, and its calls are left
-    as they are.
+    With ``limited_inside`` the inner channel has our interceptors behind those of the application, which limit its calls; here
+    is only noticed when one for a response stream is dropped.
 
     Attributes:
+        connection: What its calls know of its connection.
         heartbeat: The channel's heartbeat stream, or ``None`` when no policy was given.
     """
 
     def __init__(
-        self, inner: grpc.aio.Channel, timeouts: Timeouts | TimeoutPolicy | None = None, *, limited_inside: bool = False
+        self,
+        inner: grpc.aio.Channel,
+        timeouts: Timeouts | TimeoutPolicy | None = None,
+        *,
+        limited_inside: bool = False,
+        made_here: bool = False,
     ) -> None:
         self._inner = inner
+        self.connection = Connection(inner)
+        # Other interceptors may see a unary-unary call that is made as a stream; none are known of where we gave none.
+        intercepted = unary_intercepted(inner)
+        self._splits = not intercepted if made_here else intercepted is False
         self._limited_inside = limited_inside
         self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
         self.heartbeat: AioHeartbeat | None = None
@@ -94,12 +107,13 @@ class Channel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> AioUnaryUnaryBase:
         self._start_heartbeat()
-        inner = make(self._inner.unary_unary, method, request_serializer, response_deserializer, _registered_method)
-        return (
-            inner
-            if self._limited_inside
-            else UnaryUnary(self, inner, method, self._timeouts.limits(method, streams=False))
-        )
+        arguments = (method, request_serializer, response_deserializer, _registered_method)
+        inner: AioUnaryUnaryBase = make(self._inner.unary_unary, *arguments)
+        if self._limited_inside:
+            return inner
+        limits = self._timeouts.limits(method, streams=False)
+        split = (lambda: make(self._inner.unary_stream, *arguments)) if self._splits else None
+        return UnaryUnary(self, inner, method, limits, self.connection, split)
 
     def unary_stream(
         self,
@@ -109,12 +123,12 @@ class Channel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> AioUnaryStreamBase:
         self._start_heartbeat()
-        inner = make(self._inner.unary_stream, method, request_serializer, response_deserializer, _registered_method)
-        return (
-            inner
-            if self._limited_inside
-            else UnaryStream(self, inner, method, self._timeouts.limits(method, streams=True))
-        )
+        arguments = (method, request_serializer, response_deserializer, _registered_method)
+        inner = make(self._inner.unary_stream, *arguments)
+        if self._limited_inside:
+            return DroppableUnaryStream(inner, method, self.connection)
+        limits = self._timeouts.limits(method, streams=True)
+        return UnaryStream(self, inner, method, limits, self.connection)
 
     def stream_unary(
         self,
@@ -124,12 +138,12 @@ class Channel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> AioStreamUnaryBase:
         self._start_heartbeat()
-        inner = make(self._inner.stream_unary, method, request_serializer, response_deserializer, _registered_method)
-        return (
-            inner
-            if self._limited_inside
-            else StreamUnary(self, inner, method, self._timeouts.limits(method, streams=False))
-        )
+        arguments = (method, request_serializer, response_deserializer, _registered_method)
+        inner: AioStreamUnaryBase = make(self._inner.stream_unary, *arguments)
+        if self._limited_inside:
+            return inner
+        limits = self._timeouts.limits(method, streams=False)
+        return StreamUnary(self, inner, method, limits, self.connection)
 
     def stream_stream(
         self,
@@ -139,12 +153,12 @@ class Channel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> AioStreamStreamBase:
         self._start_heartbeat()
-        inner = make(self._inner.stream_stream, method, request_serializer, response_deserializer, _registered_method)
-        return (
-            inner
-            if self._limited_inside
-            else StreamStream(self, inner, method, self._timeouts.limits(method, streams=True))
-        )
+        arguments = (method, request_serializer, response_deserializer, _registered_method)
+        inner = make(self._inner.stream_stream, *arguments)
+        if self._limited_inside:
+            return DroppableStreamStream(inner, method, self.connection)
+        limits = self._timeouts.limits(method, streams=True)
+        return StreamStream(self, inner, method, limits, self.connection)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

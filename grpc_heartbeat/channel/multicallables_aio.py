@@ -1,6 +1,7 @@
-"""The four kinds of methods on an asyncio channel: each call is planned, started by grpcio, and held by its scope.
+"""The four kinds of methods on an asyncio channel: each call is planned, started by grpcio, and watched over.
 
-What comes back are grpcio's own call objects.
+What comes back is grpcio's own call object where a call for a single response has neither limit nor scope, else one of
+``calls_aio`` around it.
 """
 
 from __future__ import annotations
@@ -12,20 +13,38 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from grpc_heartbeat._current import current_scope
+from grpc_heartbeat import _abandoned, _faults
+from grpc_heartbeat._current import current_overrides, current_scope
 from grpc_heartbeat._types import AioStreamStreamBase, AioStreamUnaryBase, AioUnaryStreamBase, AioUnaryUnaryBase
+from grpc_heartbeat.channel.calls_aio import (
+    LimitedStreamStreamCall,
+    LimitedStreamUnaryCall,
+    LimitedUnaryStreamCall,
+    LimitedUnaryUnaryCall,
+    SplitUnaryUnaryCall,
+)
+from grpc_heartbeat.channel.connection_aio import Connection
 from grpc_heartbeat.channel.ended_aio import (
     EndedStreamStreamCall,
     EndedStreamUnaryCall,
     EndedUnaryStreamCall,
     EndedUnaryUnaryCall,
 )
+from grpc_heartbeat.channel.flight_aio import Flight, LoopLayers
 from grpc_heartbeat.channel.metadata import with_budget
-from grpc_heartbeat.channel.scoped_aio import hold
+from grpc_heartbeat.channel.requests_aio import watched_requests
 from grpc_heartbeat.core.deadline import BUDGET_KEY
-from grpc_heartbeat.core.limits import Limits
+from grpc_heartbeat.core.limits import Limits, Part
 from grpc_heartbeat.core.outgoing import plan, refuse
 from grpc_heartbeat.core.wording import Verdict
+
+WITHOUT: dict[str, tuple[Part, ...]] = {
+    "unary_unary": ("idle", "write"),
+    "unary_stream": ("write",),
+    "stream_unary": ("idle",),
+    "stream_stream": (),
+}
+"""Layers that mean nothing for a kind: a single message is not waited for as one of a stream."""
 
 
 class _MultiCallable:
@@ -35,24 +54,54 @@ class _MultiCallable:
     """
 
     _ended: Callable[[Verdict], Any]
+    _call_class: Callable[[Any, Flight], Any]
+    _without: tuple[Part, ...] = ()
+    _streams = False
+    """Whether a call is watched over even if nothing limits it, because it may be abandoned."""
 
-    def __init__(self, owner: grpc.aio.Channel, inner: Any, method: str, limits: Limits) -> None:
+    def __init__(
+        self, owner: grpc.aio.Channel, inner: Any, method: str, limits: Limits, connection: Connection
+    ) -> None:
         self._owner = owner
         self._inner = inner
         self._method = method
         self._limits = limits
+        self._layers = LoopLayers(limits, self._without)
+        self._connection = connection
 
     def _start(self, request: Any, timeout: Any, metadata: Any, credentials: Any, wait: Any, compression: Any) -> Any:
         scope = current_scope.get()
         if scope is not None and scope.finished:
             scope = None
-        limit, budget, allowed = plan(timeout, self._limits.total, scope, monotonic())
+        overrides = current_overrides.get()
+        layers = self._layers if overrides is None else self._changed(overrides)
+        limits = layers.limits
+        started = monotonic()
+        limit, budget, allowed = plan(timeout, limits.total, scope, started)
         if not allowed:
-            return self._ended(refuse(self._method, timeout, self._limits, scope, limit))
+            return self._ended(refuse(self._method, timeout, limits, scope, limit))
         if budget is not None:
             entries = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
             metadata = grpc.aio.Metadata(*entries)  # grpc.aio is slower with a tuple
-        call = self._inner(
+        inner, call_class = self._inner, self._call_class
+        flight = None
+        if limit is not None or scope is not None or layers.watched or self._streams:
+            flight = Flight()
+            flight.method = self._method
+            flight.layers = layers
+            flight.connection = self._connection
+            flight.started = started
+            if limit is not None:
+                flight.limit = limit
+                flight.timeout = timeout
+            if scope is not None:
+                flight.scope = scope
+            if layers.watched:
+                try:
+                    inner, call_class, request = self._watch(flight, request)
+                except Exception as error:
+                    _faults.record("channel.watch_aio", error)
+        call = inner(
             request,
             timeout=limit,
             metadata=metadata,
@@ -60,15 +109,68 @@ class _MultiCallable:
             wait_for_ready=wait,
             compression=compression,
         )
-        if scope is not None:
-            hold(scope, call)
-        return call
+        if flight is None:
+            return call
+        try:
+            limited = call_class(call, flight)
+            flight.begin(call)
+        except Exception as error:
+            _faults.record("channel.begin_aio", error)
+            return call
+        if _abandoned.enabled:
+            flight.made_at = _abandoned.place()
+            _abandoned.watch(limited, self._method, flight.made_at)
+        return limited
+
+    def _watch(self, flight: Flight, request: Any) -> tuple[Any, Callable[[Any, Flight], Any], Any]:
+        """Prepare a call that has more limits than its total; return the multicallable, the call's class and the request."""
+        flight.ready = self._connection.ready()
+        return self._inner, self._call_class, request
+
+    def _changed(self, overrides: Any) -> LoopLayers:
+        return LoopLayers(self._limits.changed(overrides), self._without, fixed=False)
 
 
 class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
-    """A unary-unary method."""
+    """A unary-unary method.
+
+    Args:
+        owner, inner, method, limits, connection: As for every kind.
+        split: Makes the inner multicallable of the same method as one with a response stream; ``None`` where that would not
+            be the same call, because interceptors treat it otherwise.
+    """
 
     _ended = EndedUnaryUnaryCall
+    _call_class = LimitedUnaryUnaryCall
+    _without = WITHOUT["unary_unary"]
+
+    def __init__(
+        self,
+        owner: grpc.aio.Channel,
+        inner: Any,
+        method: str,
+        limits: Limits,
+        connection: Connection,
+        split: Callable[[], Any] | None,
+    ) -> None:
+        super().__init__(owner, inner, method, limits, connection)
+        self._make_split = split
+        self._split: Any = None
+        self._unsplit = LoopLayers(limits, (*self._without, "header"))
+
+    def _watch(self, flight: Flight, request: Any) -> tuple[Any, Callable[[Any, Flight], Any], Any]:
+        flight.ready = self._connection.ready()
+        layers = flight.layers
+        header = layers.limits.header
+        if header is None:
+            return self._inner, LimitedUnaryUnaryCall, request
+        if self._make_split is None or (flight.limit is not None and flight.limit <= header):
+            # Its headers would be seen with its response only, or its total is spent first.
+            flight.layers = self._unsplit if layers.fixed else LoopLayers(layers.limits, ("header",), fixed=False)
+            return self._inner, LimitedUnaryUnaryCall, request
+        if self._split is None:
+            self._split = self._make_split()
+        return self._split, SplitUnaryUnaryCall, request
 
     def __call__(
         self,
@@ -87,6 +189,14 @@ class UnaryStream(_MultiCallable, AioUnaryStreamBase):
     """A unary-stream method."""
 
     _ended = EndedUnaryStreamCall
+    _call_class = LimitedUnaryStreamCall
+    _without = WITHOUT["unary_stream"]
+    _streams = True
+
+    def _watch(self, flight: Flight, request: Any) -> tuple[Any, Callable[[Any, Flight], Any], Any]:
+        flight.ready = self._connection.ready()
+        flight.prepare_messages()
+        return self._inner, LimitedUnaryStreamCall, request
 
     def __call__(
         self,
@@ -101,10 +211,21 @@ class UnaryStream(_MultiCallable, AioUnaryStreamBase):
         return self._start(request, timeout, metadata, credentials, wait_for_ready, compression)
 
 
-class StreamUnary(_MultiCallable, AioStreamUnaryBase):
+class _StreamingRequests(_MultiCallable):
+    def _watch(self, flight: Flight, request: Any) -> tuple[Any, Callable[[Any, Flight], Any], Any]:
+        flight.ready = self._connection.ready()
+        flight.prepare_messages()
+        if request is not None and flight.layers.limits.write is not None:
+            request = watched_requests(request, flight.guard)
+        return self._inner, self._call_class, request
+
+
+class StreamUnary(_StreamingRequests, AioStreamUnaryBase):
     """A stream-unary method."""
 
     _ended = EndedStreamUnaryCall
+    _call_class = LimitedStreamUnaryCall
+    _without = WITHOUT["stream_unary"]
 
     def __call__(
         self,
@@ -118,10 +239,12 @@ class StreamUnary(_MultiCallable, AioStreamUnaryBase):
         return self._start(request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
 
 
-class StreamStream(_MultiCallable, AioStreamStreamBase):
+class StreamStream(_StreamingRequests, AioStreamStreamBase):
     """A stream-stream method."""
 
     _ended = EndedStreamStreamCall
+    _call_class = LimitedStreamStreamCall
+    _streams = True
 
     def __call__(
         self,

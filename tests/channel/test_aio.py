@@ -147,14 +147,21 @@ async def test_calls_are_forgotten_when_they_are_done(server: Server, style: str
         assert len(scope.members) == 0
 
 
-@each_kind
-async def test_call_objects_are_grpcios_own(server: Server, kind: str) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.endswith("Unary")])
+async def test_with_no_limit_and_no_scope_the_call_object_is_grpcios_own(server: Server, kind: str) -> None:
     async with opened("channel", server.target) as channel, grpc.aio.insecure_channel(server.target) as bare:
-        with deadline.limit(5):
-            ours = begin(channel, kind, b"hello")
-        theirs = begin(bare, kind, b"hello")
+        ours, theirs = begin(channel, kind, b"hello"), begin(bare, kind, b"hello")
         assert type(ours) is type(theirs)
         assert await finish(ours, kind) == await finish(theirs, kind)
+
+
+@each_kind
+async def test_a_limited_call_is_one_of_grpcios_public_classes(server: Server, kind: str) -> None:
+    async with opened("channel", server.target) as channel:
+        with deadline.limit(5):
+            call = begin(channel, kind, b"hello")
+        assert isinstance(call, getattr(grpc.aio, f"{kind}Call"))
+        await finish(call, kind)
 
 
 async def test_the_policys_total_applies_to_unary_responses_only(server: Server) -> None:

@@ -1,0 +1,46 @@
+"""Watches how long a request message waits to be taken, where the application gives an iterator."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from time import monotonic
+from typing import Any
+
+from grpc_heartbeat.core.guard import Guard
+
+
+def watched_requests(requests: Any, guard: Guard) -> Any:
+    """Return ``requests`` so that ``guard`` is told since when a message has been waiting.
+
+    gRPC asks for the next one when it has got rid of the one before. It treats asynchronous and plain iterators differently, so
+    each stays what it is.
+    """
+    if isinstance(requests, AsyncIterable):
+        return _AsyncRequests(aiter(requests), guard)
+    return _Requests(iter(requests), guard)
+
+
+class _AsyncRequests(AsyncIterator[Any]):
+    def __init__(self, requests: AsyncIterator[Any], guard: Guard) -> None:
+        self._requests = requests
+        self._guard = guard
+
+    async def __anext__(self) -> Any:
+        guard = self._guard
+        guard.writing_since = None
+        request = await anext(self._requests)
+        guard.writing_since = monotonic()
+        return request
+
+
+class _Requests(Iterator[Any]):
+    def __init__(self, requests: Iterator[Any], guard: Guard) -> None:
+        self._requests = requests
+        self._guard = guard
+
+    def __next__(self) -> Any:
+        guard = self._guard
+        guard.writing_since = None
+        request = next(self._requests)
+        guard.writing_since = monotonic()
+        return request
