@@ -58,7 +58,10 @@ def earliest(first: float | None, second: float | None) -> float | None:
 
 
 def inbound_deadline(
-    time_remaining: float | None, metadata: Iterable[tuple[str, str | bytes]] | None, now: float
+    time_remaining: float | None,
+    metadata: Iterable[tuple[str, str | bytes]] | None,
+    now: float,
+    arrived: float | None = None,
 ) -> float | None:
     """Return the instant at which an inbound RPC's budget ends.
 
@@ -67,14 +70,17 @@ def inbound_deadline(
             "no deadline" both mean no limit.
         metadata: The RPC's invocation metadata, which may carry the exact budget.
         now: The monotonic clock, in seconds.
+        arrived: What it said when the metadata came; the exact budget is a duration from then. Default: now.
     """
-    left = time_remaining
-    if left is not None and not left <= UNLIMITED_ABOVE:
-        left = None
+    deadline = None
+    if time_remaining is not None and time_remaining <= UNLIMITED_ABOVE:
+        deadline = now + time_remaining
     for key, value in metadata or ():
         if key == BUDGET_KEY:
-            left = earliest(left, decode_budget(value))
-    return None if left is None else now + left
+            budget = decode_budget(value)
+            if budget is not None:
+                deadline = earliest(deadline, (now if arrived is None else arrived) + budget)
+    return deadline
 
 
 def encode_budget(seconds: float) -> str:

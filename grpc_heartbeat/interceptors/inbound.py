@@ -140,10 +140,10 @@ def _is_cancelling(task: asyncio.Task[Any]) -> bool:
     return cancelling is not None and cancelling() > 0
 
 
-def deadline_of(context: Any, metadata: Metadata | None, now: float) -> float | None:
+def deadline_of(context: Any, metadata: Metadata | None, now: float, arrived: float | None) -> float | None:
     """Return the instant at which an RPC's budget ends; ``None`` when the context cannot tell (the fault is recorded)."""
     try:
-        return inbound_deadline(context.time_remaining(), metadata, now)
+        return inbound_deadline(context.time_remaining(), metadata, now, arrived)
     except Exception as error:
         _faults.record("server.deadline_of", error)
         return None

@@ -37,9 +37,9 @@ class PlainHandler:
         if method.may_overrun:
             self._behavior = (stream_in_time if handler.response_streaming else in_time)(self._behavior)
 
-    def watched(self, metadata: Any, arrival: float | None) -> Any:
+    def watched(self, metadata: Any, arrived: float) -> Any:
         """Return a handler for the RPC whose task is the current one."""
-        rpc = PlainRpc(self._method, self._early, metadata, arrival)
+        rpc = PlainRpc(self._method, self._early, metadata, arrived)
         task = asyncio.current_task()
         if task is not None:
             task.add_done_callback(rpc.reached)
@@ -55,16 +55,16 @@ class PlainRpc:
         sending: Held while something is sent that the handler did not send.
     """
 
-    __slots__ = ("_arrival", "_early", "_loop", "_metadata", "_scope", "accepting", "method", "over", "sending")
+    __slots__ = ("_arrived", "_early", "_loop", "_metadata", "_scope", "accepting", "method", "over", "sending")
 
-    def __init__(self, method: Method, early: EarlyAccept | None, metadata: Any, arrival: float | None) -> None:
+    def __init__(self, method: Method, early: EarlyAccept | None, metadata: Any, arrived: float) -> None:
         self.method = method
         self.over = False
         self.sending = threading.Lock()
         self.accepting: PlainAcceptingContext | None = None
         self._early = early
         self._metadata = metadata
-        self._arrival = arrival
+        self._arrived = arrived
         self._loop = asyncio.get_running_loop()
         self._scope: InboundScope | None = None
 
@@ -73,9 +73,9 @@ class PlainRpc:
         method = self.method
         now = monotonic()
         own = refusal = None
-        deadline = deadline_of(context, self._metadata, now)
+        deadline = deadline_of(context, self._metadata, now, self._arrived)
         if method.limits is not None:
-            deadline, own, refusal = method.server.admit(method, deadline, now, self._arrival)
+            deadline, own, refusal = method.server.admit(method, deadline, now, self._arrived)
         elif deadline is not None and deadline <= now:
             refusal = method.server.expired(method, now)
         if refusal is not None:

@@ -42,7 +42,6 @@ class DeadlineServerInterceptor(grpc.ServerInterceptor):
 
     def __init__(self, policy: ServerPolicy | None = None, accept_after: float | None = DEFAULT_ACCEPT_AFTER) -> None:
         self._state = ServerState(policy, accept_after)
-        self._measures = policy is not None
         self._drivers: dict[float, SyncDriver] = {}
         self._handlers = HandlerCache(self._wrap)
 
@@ -66,8 +65,7 @@ class DeadlineServerInterceptor(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
-        if self._measures:
-            _arrival.set(monotonic())
+        _arrival.set(monotonic())
         handler = continuation(handler_call_details)
         if handler is None:
             return None
@@ -106,9 +104,10 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any, until_over: 
     """Return the scope of an RPC that is about to be handled; aborts it when it is not to be started."""
     now = monotonic()
     own = refusal = None
-    deadline = deadline_of(context, context.invocation_metadata(), now)
+    arrived = _arrival.get()
+    deadline = deadline_of(context, context.invocation_metadata(), now, arrived)
     if method.limits is not None:
-        deadline, own, refusal = method.server.admit(method, deadline, now, _arrival.get())
+        deadline, own, refusal = method.server.admit(method, deadline, now, arrived)
     elif deadline is not None and deadline <= now:
         refusal = method.server.expired(method, now)
     if refusal is not None:

@@ -39,7 +39,7 @@ from grpc_heartbeat.interceptors.server_state import ServerState
 from grpc_heartbeat.interceptors.speaking import speaks
 
 _inbound: ContextVar[tuple[Any, float | None]] = ContextVar("grpc_heartbeat.inbound", default=(None, None))
-"""The metadata of the RPC and when it arrived, if that is measured. Left for the handler by ``intercept_service``, which runs
+"""The metadata of the RPC and when it arrived. Left for the handler by ``intercept_service``, which runs
 in the same task: asking the context for the metadata again would parse it again."""
 
 _UNKNOWN: tuple[Any, Any] = (None, None)
@@ -53,7 +53,6 @@ class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, policy: ServerPolicy | None = None, accept_after: float | None = DEFAULT_ACCEPT_AFTER) -> None:
         self._state = ServerState(policy, accept_after)
-        self._measures = policy is not None
         self._early: dict[float, EarlyAccept] = {}
         self._handlers = HandlerCache(self._wrap)
 
@@ -79,11 +78,11 @@ class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        arrival = monotonic() if self._measures else None
+        arrived = monotonic()
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        inbound = handler_call_details.invocation_metadata, arrival
+        inbound = handler_call_details.invocation_metadata, arrived
         _inbound.set(inbound)
         try:
             known, wrapped = self._handlers.entries.get(handler_call_details.method, _UNKNOWN)
@@ -114,11 +113,11 @@ class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
 def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope | str:
     """Make the scope of an RPC current whose handler is about to start, or return why it is not to be started."""
     now = monotonic()
-    metadata, arrival = _inbound.get()
+    metadata, arrived = _inbound.get()
     own = refusal = None
-    deadline = deadline_of(context, metadata, now)
+    deadline = deadline_of(context, metadata, now, arrived)
     if method.limits is not None:
-        deadline, own, refusal = method.server.admit(method, deadline, now, arrival)
+        deadline, own, refusal = method.server.admit(method, deadline, now, arrived)
     elif deadline is not None and deadline <= now:
         refusal = method.server.expired(method, now)
     if refusal is not None:

@@ -53,7 +53,7 @@ class ServerState:
         return f"{method.path} was not started: its deadline had passed while the request was under way or queued"
 
     def admit(
-        self, method: Method, deadline: float | None, now: float, arrival: float | None
+        self, method: Method, deadline: float | None, now: float, arrived: float | None
     ) -> tuple[float | None, float | None, str | None]:
         """Judge an RPC whose handler is about to start, by the policy.
 
@@ -61,7 +61,7 @@ class ServerState:
             method: Its method, which has limits.
             deadline: When its client's budget ends.
             now: The monotonic clock.
-            arrival: When it arrived, if that was seen.
+            arrived: When it arrived, if that was seen.
 
         Returns:
             When its budget ends; the seconds after which the server has to end it itself, or ``None``; the details with which
@@ -74,9 +74,9 @@ class ServerState:
         left = None if deadline is None else deadline - now
         minimum = limits.minimum_budget
         short = minimum is not None and left is not None and left < minimum
-        delay = 0.0 if arrival is None else now - arrival
+        delay = 0.0 if arrived is None else now - arrived
         with self._lock:
-            if arrival is not None:
+            if arrived is not None:
                 self._admission.delayed(delay)
             rejected = self._admission.rejects(method.counts, short, now)
         if self.observers:

@@ -104,3 +104,11 @@ def test_six_hops_drift_by_less_than_a_millisecond() -> None:
         assert deadline is not None
         left = deadline - now
     assert 100 - 1e-3 < left <= 100
+
+
+def test_the_exact_budget_counts_from_the_arrival_of_the_request_not_from_the_start_of_its_handler() -> None:
+    metadata = [(BUDGET_KEY, "5000000")]
+    assert inbound_deadline(None, metadata, 103.0, 100.0) == 105.0
+    assert inbound_deadline(2.01, metadata, 103.0, 100.0) == 105.0
+    assert inbound_deadline(1.5, metadata, 103.0, 100.0) == 104.5
+    assert inbound_deadline(9.0, None, 103.0, 100.0) == 112.0
