@@ -264,7 +264,12 @@ def state_reader(channel: Any) -> Callable[[bool], int] | None:
         if reader is not None:
             found: Callable[[bool], int] = reader
             return found
-        channel = getattr(channel, "_channel", None) or getattr(channel, "_inner", None)
+        thunk = getattr(channel, "_thunk", None)
+        if thunk is not None:  # of an interceptor's multicallable: what it has to do with a channel is made for each call
+            method = getattr(channel, "_method", None)
+            channel = None if method is None else thunk(method)
+        else:
+            channel = getattr(channel, "_channel", None) or getattr(channel, "_inner", None)
         if channel is None:
             break
     return None
@@ -369,7 +374,7 @@ def _self_test() -> None:
             raise RuntimeError("a new channel does not look as it did")
         calling.handle = handle
         try:
-            method(b"")
+            method(b"", wait_for_ready=True)  # else that there is no such place may end it first
         except grpc.RpcError as error:
             found = (error.code(), error.details(), handle.split, handle.headers)
             if found != (code, _SELF_TEST, True, True) or not _reword(error, grpc.StatusCode.ABORTED, "reworded"):

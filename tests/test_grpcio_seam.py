@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import grpc
 import pytest
 
-from grpc_heartbeat import _grpcio
+import grpc_heartbeat
+from grpc_heartbeat import _faults, _grpcio
 from grpc_heartbeat._grpcio import CancelHandle, calling, interruptible, multicallable_of
 from grpc_heartbeat.channel.scoped import BlockedCall, block_in
 from grpc_heartbeat.core.scope import Scope
+from tests.peers import PATIENCE, SyncServer, path, wait_until
 
 
 class Call:
@@ -110,3 +113,106 @@ def test_grpcio_still_has_the_names() -> None:
     with grpc.insecure_channel("127.0.0.1:1") as channel:
         assert interruptible(channel.unary_unary("/a/b"))
         assert interruptible(channel.stream_unary("/a/b"))
+
+
+@pytest.fixture
+def untried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_grpcio, "_works", None)
+    monkeypatch.setattr(_grpcio, "_PUBLIC_API_ONLY", False)
+
+
+@pytest.mark.usefixtures("untried")
+def test_the_seam_is_tried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[None] = []
+    original = _grpcio._self_test
+    monkeypatch.setattr(_grpcio, "_self_test", lambda: (tried.append(None), original()))
+    assert _grpcio.usable()
+    assert _grpcio.usable()
+    assert len(tried) == 1
+
+
+@pytest.mark.internal_faults
+@pytest.mark.usefixtures("untried")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("_GrpcioChannel", None),
+        ("_ReceiveHeaders", None),
+        ("_ReceiveHeaders", int),
+        ("_prepare", lambda multicallable: False),
+        ("_reword", lambda error, code, details: False),
+        ("_BATCHES", 5),
+    ],
+)
+def test_a_seam_that_fails_its_trial_is_counted_and_not_used(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: Any
+) -> None:
+    before = _faults.counts().get("grpcio.self_test", 0)
+    monkeypatch.setattr(_grpcio, name, value)
+    assert not _grpcio.usable()
+    assert _faults.counts()["grpcio.self_test"] == before + 1
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        assert not interruptible(channel.unary_unary("/a/b"))
+        assert _grpcio.state_reader(channel) is None
+        assert _grpcio.plain_channel(channel) is channel
+        call = channel.unary_unary("/a/b").future(b"")
+        assert _grpcio.headers_seen(call) is None
+        assert not _grpcio.cancel_at_once(call, grpc.StatusCode.CANCELLED, "")
+        assert not _grpcio.reword(call, grpc.StatusCode.CANCELLED, "")
+        call.cancel()
+
+
+def test_the_state_of_a_channel_is_seen_through_whatever_is_around_it() -> None:
+    class Interceptor(grpc.UnaryUnaryClientInterceptor):
+        def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+            return continuation(client_call_details, request)
+
+    with grpc.insecure_channel("127.0.0.1:1") as bare:
+        around = grpc_heartbeat.wrap_channel(grpc.intercept_channel(bare, Interceptor()))
+        read = _grpcio.state_reader(around)
+        assert read is not None
+        assert read(False) == grpc.ChannelConnectivity.IDLE.value[0]
+        assert _grpcio.plain_channel(around) is bare
+        for method in (bare.unary_unary("/a/b"), bare.stream_stream("/a/b")):
+            assert _grpcio.state_reader(method) is not None
+    with pytest.raises(ValueError, match="closed"):
+        read(False)
+
+
+@pytest.mark.parametrize("form", ["__call__", "future"])
+def test_a_split_call_hears_of_its_acceptance_before_its_response(form: str) -> None:
+    answer = threading.Event()
+
+    def accept_first(request: bytes, context: Any) -> bytes:
+        context.send_initial_metadata((("accepted", "yes"),))
+        answer.wait(PATIENCE)
+        return request
+
+    server = SyncServer({"UnaryUnary": accept_first})
+    with grpc.insecure_channel(server.target) as channel:
+        method: Any = channel.unary_unary(path("UnaryUnary"))
+        assert interruptible(method)
+        if form == "future":
+            calling.split = True
+            call = method.future(b"x")
+            assert not calling.split
+            wait_until(lambda: _grpcio.headers_seen(call))
+            assert not call.done()
+            answer.set()
+            assert call.result(PATIENCE) == b"x"
+        else:
+            handle = CancelHandle()
+            handle.split = True
+
+            def answer_when_accepted() -> None:
+                wait_until(lambda: handle.headers)
+                answer.set()
+
+            helper = threading.Thread(target=answer_when_accepted)
+            helper.start()
+            calling.handle = handle
+            response, call = method.with_call(b"x")
+            helper.join(PATIENCE)
+            assert response == b"x"
+        assert ("accepted", "yes") in [tuple(entry) for entry in call.initial_metadata()]
+    server.close()

@@ -25,12 +25,12 @@ from grpc_heartbeat.core.wording import Verdict, ended_by_layer
 
 _judging = threading.Lock()
 _GRACE = 0.02
-"""Seconds that a thread has to find out whether the server has accepted the call, where that cannot be looked at."""
+"""Seconds to wait for what is about to be known, before the call is judged."""
 
 _TRANSIENT_FAILURE = "TRANSIENT_FAILURE"
 
 _IDLE = "IDLE"
-"""A channel does not rest while a call waits for it: the call went out on a connection that has gone since."""
+"""A channel does not rest while a call waits for it. It is about to wake, or the call went out on a connection that has gone."""
 
 
 class Line(Protocol):
@@ -159,7 +159,8 @@ class Flight(Timer):
         if found.layer != "connect":
             self._end(ended_by_layer(found, self.method, state))
         elif state == _IDLE:
-            self.connected()
+            with _judging:
+                self._look_at(clock() + _GRACE)
         elif state == _TRANSIENT_FAILURE:
             line.ask(lambda last_error: self._end_unconnected(found, last_error))
         else:

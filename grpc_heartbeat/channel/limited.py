@@ -85,7 +85,9 @@ class HeldFlight(Flight):
         if call is None:
             return
         self.claims.append(verdict)
-        if not cancel_at_once(call, status_of(verdict), verdict.details):
+        if cancel_at_once(call, status_of(verdict), verdict.details):
+            self.done()
+        else:
             in_a_thread(call.cancel, "channel.cancel")
 
     def _accepted(self) -> bool | None:
@@ -108,7 +110,7 @@ class HeldFlight(Flight):
         details = call.details() or ""
         if self.claims:
             claim = self.claims[0]
-            if isinstance(claim, Verdict) and (call.cancelled() or claim.details == details):
+            if isinstance(claim, Verdict) and (call.cancelled() or claim.details in details):
                 return claim
             if claim == _DROPPED and call.cancelled():
                 return None

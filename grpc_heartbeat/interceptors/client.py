@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import grpc
 
@@ -52,6 +53,7 @@ class DeadlineClientInterceptor(
     def __init__(self, timeouts: Timeouts | TimeoutPolicy | None = None) -> None:
         self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
         self._layers: dict[tuple[str, str], Layers] = {}
+        self._lines: WeakKeyDictionary[Any, Line] = WeakKeyDictionary()
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         return self._one_response("unary_unary", continuation, client_call_details, request)
@@ -77,6 +79,12 @@ class DeadlineClientInterceptor(
                 self._layers[kind, method] = layers
         return layers
 
+    def _line(self, multicallable: Any) -> Line:
+        line = self._lines.get(multicallable) if multicallable is not None else NOWHERE
+        if line is None:
+            self._lines[multicallable] = line = UnwatchedConnection(multicallable)
+        return line
+
     def _one_response(self, kind: str, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
         scope = inheritable(current_scope.get())
         layers = self._layers_of(kind, details.method)
@@ -93,7 +101,7 @@ class DeadlineClientInterceptor(
             call = continuation(changed, request)
         else:
             multicallable = multicallable_of(continuation)
-            line = UnwatchedConnection(multicallable)
+            line = self._line(multicallable)
             blocked = BlockedCall()
             if layers.watched and interruptible(multicallable):
                 blocked = flight = BlockedFlight(details.method, layers, started, line)
@@ -133,7 +141,7 @@ class DeadlineClientInterceptor(
         changed = _changed(details, limit, budget)
         if scope is None and limit is None and not layers.watched:
             return continuation(changed, request)
-        line: Line = UnwatchedConnection(multicallable_of(continuation)) if layers.watched else NOWHERE
+        line: Line = self._line(multicallable_of(continuation)) if layers.watched else NOWHERE
         flight = HeldFlight(details.method, layers, started, line, details.timeout, scope, limit)
         flight.ready = line.ready()
         if layers.limits.write is not None:

@@ -1,0 +1,120 @@
+"""The layers as far as the official client interceptors allow them, and nothing broken where they do not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import grpc
+import pytest
+
+import grpc_heartbeat
+from grpc_heartbeat import Timeouts, _grpcio
+from grpc_heartbeat.errors import timeout_of
+from tests.channel import dead_ends
+from tests.channel.test_layers_sync import LIMIT, Deaf, Slow, ended, ended_late
+from tests.channel.ways import READING, WAYS, WRITING, endless, options
+from tests.peers import PATIENCE, path
+
+each_way = pytest.mark.parametrize("way", WAYS)
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    server = Slow()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def deaf() -> Iterator[Deaf]:
+    server = Deaf()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def dial() -> Iterator[Any]:
+    with ExitStack() as stack:
+
+        def open_one(target: str, way: str, **limits: float) -> grpc.Channel:
+            bare = stack.enter_context(grpc.insecure_channel(target, options=options(way)))
+            return grpc.intercept_channel(bare, *grpc_heartbeat.client_interceptors(timeouts=Timeouts(**limits)))
+
+        yield open_one
+
+
+@each_way
+def test_header(slow: Slow, dial: Any, way: str) -> None:
+    channel = dial(slow.target, way, header=LIMIT)
+    grpc.channel_ready_future(channel).result(PATIENCE)
+    ended(lambda: WAYS[way](channel, [b"hold"]), "header")
+
+
+@each_way
+def test_a_server_that_accepts_and_then_takes_its_time(slow: Slow, dial: Any, way: str) -> None:
+    channel = dial(slow.target, way, header=LIMIT)
+    assert WAYS[way](channel, [b"accept slow"]) in (b"accept slow", [b"accept slow"])
+
+
+@pytest.mark.parametrize("way", READING)
+def test_idle(slow: Slow, dial: Any, way: str) -> None:
+    channel = dial(slow.target, way, idle=LIMIT)
+    ended(lambda: WAYS[way](channel, [b"then idle"]), "idle")
+
+
+@pytest.mark.parametrize("way", WRITING)
+def test_write(deaf: Deaf, dial: Any, way: str) -> None:
+    channel = dial(deaf.target, way, write=LIMIT)
+    ended_late(lambda: WAYS[way](channel, endless(bytes(1 << 20))))
+
+
+@each_way
+def test_total(slow: Slow, dial: Any, way: str) -> None:
+    channel = dial(slow.target, way, total=20)
+    with pytest.raises(grpc.RpcError) as caught:
+        WAYS[way](channel, [b"hold"], timeout=LIMIT)
+    error: Any = caught.value
+    facts = timeout_of(error)
+    assert facts is not None
+    assert (facts.layer, facts.limit, facts.source) == ("total", LIMIT, "explicit")
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "(explicit)" in error.details()
+
+
+@each_way
+def test_a_connection_that_is_waited_for_is_not_the_servers_delay(dial: Any, way: str) -> None:
+    """There is no connect limit here, and the header limit runs from the connection only."""
+    with dead_ends.silent() as target:
+        channel = dial(target, way, connect=LIMIT, header=LIMIT)
+        with pytest.raises(grpc.RpcError) as caught:
+            WAYS[way](channel, [b"x"], timeout=LIMIT * 3)
+    facts = timeout_of(caught.value)
+    assert facts is not None
+    assert facts.layer == "total"
+
+
+@pytest.mark.parametrize("way", ["call", "with_call"])
+def test_without_the_seam_a_blocking_call_has_its_total_only(
+    slow: Slow, dial: Any, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(_grpcio, "_PUBLIC_API_ONLY", True)
+    channel = dial(slow.target, way, header=LIMIT, total=20)
+    assert WAYS[way](channel, [b"slow"]) == b"slow"
+
+
+def test_around_a_channel_of_ours_the_inner_words_stand(slow: Slow) -> None:
+    with grpc_heartbeat.insecure_channel(slow.target, timeouts=Timeouts(header=LIMIT)) as inner:
+        channel = grpc.intercept_channel(inner, *grpc_heartbeat.client_interceptors(timeouts=Timeouts(total=20)))
+        for way in ("call", "future", "unary_stream"):
+            ended(lambda way=way: WAYS[way](channel, [b"hold"]), "header")  # type: ignore[misc]
+
+
+def test_a_future_under_interceptors_can_be_cancelled(slow: Slow, dial: Any) -> None:
+    channel = dial(slow.target, "future", header=20, total=20)
+    call = channel.unary_unary(path("UnaryUnary")).future(b"hold")
+    threading.Timer(0.05, call.cancel).start()
+    with pytest.raises(grpc.FutureCancelledError):
+        call.result(PATIENCE)
