@@ -63,6 +63,8 @@ def test_misnomers_are_unknown_to_grpc_and_meant_for_something() -> None:
         ("grpc.max_recieve_message_length", "grpc.max_receive_message_length"),
         ("grpc.keepalive_permit_without_call", "grpc.keepalive_permit_without_calls"),
         ("grpc.ping_timeout_ms", "grpc.http2.ping_timeout_ms"),
+        ("grpc.experimental.http2.max_frame_size", "grpc.http2.max_frame_size"),
+        ("grpc.http2.keepalive_timeout_ms", "grpc.keepalive_timeout_ms"),
         ("grpc.nothing_of_the_kind", None),
         ("", None),
     ],

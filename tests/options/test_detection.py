@@ -192,6 +192,20 @@ def test_four_faults_by_hand() -> None:
     assert list(found.server_in_call.values()) == [0.0, 7220.0, 7260.0, NEVER]
 
 
+def test_the_shorter_time_out_ends_a_connection_to_nowhere() -> None:
+    short_ping = client_keepalive(dict(options(10_000, timeout=9000, ping=2000)))
+    found = detection(short_ping, server_keepalive({}))
+    assert found.client_in_call["host gone"] == found.client_in_call["process frozen"] == 12.0
+    assert found.client_idle["host gone"] == NEVER
+
+
+def test_a_client_is_held_to_its_pace() -> None:
+    fast = client_keepalive(dict(options(200, timeout=1000, ping=1000)))
+    assert detection(fast, server_keepalive({})).client_in_call["host gone"] == 2.0
+    throttled = client_keepalive(dict(options(10_000, timeout=1000, ping=1000, pings=2)))
+    assert detection(throttled, server_keepalive({})).client_in_call["host gone"] == 61.0
+
+
 def test_without_keepalive_nothing_is_noticed_but_the_kernel_s_word() -> None:
     found = detection(client_keepalive({}), server_keepalive({"grpc.keepalive_time_ms": 2**31 - 1}))
     for times in (found.client_in_call, found.client_idle, found.server_in_call):

@@ -229,6 +229,13 @@ def test_a_server_that_is_not_known_makes_a_goaway_a_warning() -> None:
     assert check_options(client=client, server=go).findings == ()
 
 
+def test_one_cause_is_said_once() -> None:
+    client = client_options(keepalive_time=2)
+    report = check_options(client=client, server=server_options(min_client_interval=5))
+    assert report.prediction.in_call == report.prediction.without_calls
+    assert {finding.rule for finding in report.errors} == {"too-many-pings"}
+
+
 def test_detection_in_time_can_be_asked_for() -> None:
     slow, server = client_options(keepalive_time=30, keepalive_timeout=10), server_options()
     assert check_options(client=slow, server=server, detect_within=40).ok

@@ -33,9 +33,7 @@ class Source:
 
     def place_of(self, finding: Finding) -> dict[str, Any]:
         """Return the file and line of what a finding is about; an option that is missing has its section's."""
-        file, line = (
-            self.places.get((finding.end, finding.entry)) or self.places.get((finding.end, None)) or (None, None)
-        )
+        file, line = self.places.get((finding.end, finding.entry), (None, None))
         return {"file": file, "line": line}
 
     def add(self, end: End, file: str, node: Node) -> None:
