@@ -57,9 +57,6 @@ def fate(client: Keepalive, allowed: Enforcement, *, calls: bool) -> Fate:
     if not client.on or not (calls or client.permit) or not allowed.max_strikes:
         return SURVIVES
     required = allowed.required(calls=calls)
-    soonest = client.pace * (1 - JITTER) if client.time < CLIENT_PACE else client.pace
-    if soonest >= required:
-        return SURVIVES
     earliest = _end(client, required, allowed.max_strikes, free=0, pessimistic=True)
     latest = _end(client, required, allowed.max_strikes, free=FREE_AT_MOST, pessimistic=False)
     if earliest is None:
