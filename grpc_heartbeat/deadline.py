@@ -1,8 +1,9 @@
-"""The current request's deadline: ask what is left, tighten it, leave it, or carry it into another thread.
+"""The current request's deadline: ask what is left, tighten it, leave it, or carry it into other threads and tasks.
 
 Inside a handler on a server that has ``server_interceptors()`` the scope of the inbound RPC is current: calls made through
 this library's channels or client interceptors inherit its deadline and are cancelled with it. The scope travels with
-contextvars: into awaited coroutines, tasks and ``asyncio.to_thread`` by itself, into thread pools by ``bind``.
+contextvars: into awaited coroutines, tasks and ``asyncio.to_thread`` by itself, into thread pools by ``bind`` and
+``ScopedExecutor``. ``gather`` and ``gather_sync`` run several pieces of work side by side in it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from time import monotonic
 from typing import ParamSpec, TypeVar
 
 from grpc_heartbeat._current import current_scope, restore
+from grpc_heartbeat.concurrency import ScopedExecutor, gather, gather_sync, run_in
 from grpc_heartbeat.config import check_seconds
 from grpc_heartbeat.core.scope import Scope
 
-__all__ = ["bind", "limit", "reason", "remaining", "shield"]
+__all__ = ["ScopedExecutor", "bind", "gather", "gather_sync", "limit", "reason", "remaining", "shield"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -30,25 +32,31 @@ def remaining() -> float | None:
 
 
 def reason() -> str | None:
-    """Return why the current request has ended: ``"expired"``, ``"client_cancelled"``, or ``None`` while it is wanted.
+    """Return why the current work is no longer wanted, or ``None`` while it is.
 
-    Synchronous handlers run on after their RPC was cancelled; a long loop can ask this and stop.
+    - ``"expired"``: its deadline has passed: the client's, the server's own, or that of a ``limit`` block.
+    - ``"client_cancelled"``: the client cancelled the RPC or went away.
+    - ``"parent"``: the fan-out that it is part of was called off, because another part failed or the code around it was
+      cancelled.
+    - ``"draining"``: the server is shutting down, which handlers are told by ``drain()`` of the server's interceptor. Unless
+      that cancelled their calls, they may go on; the other reasons come before this one.
+
+    Synchronous handlers run on after their RPC was cancelled; a long loop can ask this and stop. In coroutines it can be asked
+    in ``except CancelledError``. grpc.aio tells a handler of its client's cancel by cancelling its task and by nothing else, so
+    there, from Python 3.11 on, any cancel of that task that it has not answered yet is taken for the client's: also one by an
+    ``asyncio.timeout`` in the handler, until that block is left. Before 3.11 it is known once the handler has let go.
     """
     scope = current_scope.get()
-    if scope is None or scope.finished:
-        return None
-    if not scope.watched:
-        scope.watch()
-    if scope.reason is not None:
-        return scope.reason.value
-    return "expired" if scope.remaining(monotonic()) == 0 else None
+    found = None if scope is None else scope.why(monotonic())
+    return None if found is None else found.value
 
 
 @contextmanager
 def limit(seconds: float) -> Iterator[None]:
     """Tighten the deadline of the calls made in this block to ``seconds`` from now; it never extends one.
 
-    Works as a plain ``with`` in synchronous and asynchronous code alike. It bounds calls, not other code in the block.
+    Works as a plain ``with`` in synchronous and asynchronous code alike. It bounds calls, not other code in the block. Work
+    that was started in the block and goes on after it has the deadline of the code around the block.
 
     Raises:
         TypeError: ``seconds`` is not a number.
@@ -56,8 +64,7 @@ def limit(seconds: float) -> Iterator[None]:
     """
     deadline = monotonic() + check_seconds("limit", seconds, inclusive=True)
     parent = current_scope.get()
-    inherits = parent is not None and not parent.finished
-    scope = parent.child(deadline, "limit") if parent is not None and inherits else Scope(deadline, "limit")
+    scope = Scope(deadline, "limit") if parent is None or parent.finished else parent.child(deadline, "limit")
     token = current_scope.set(scope)
     try:
         yield
@@ -82,10 +89,6 @@ def bind(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(function)
     def bound(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        token = current_scope.set(scope)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            restore(token)
+        return run_in(scope, function, *args, **kwargs)
 
     return bound
