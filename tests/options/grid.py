@@ -25,6 +25,8 @@ ECHO = "/test.Grid/Echo"
 LATE = 1.5
 """Seconds that a busy machine may add."""
 EARLY = 0.7
+REASONS = ("too many pings", "too_many_pings", "socket closed")
+"""What gRPC says of such an end; the last, older releases when a server in Go closes the connection behind its GOAWAY."""
 WATCHED = 11.0
 """Seconds for which a connection that is to survive is watched: longer than any GOAWAY of these grids may take."""
 
@@ -122,7 +124,7 @@ def judge(fate: Fate, seen: Seen) -> str | None:
         return f"predicted to end after {fate.earliest:.1f} to {fate.latest:.1f} s, but survived"
     if seen.ended is not None and not fate.earliest * EARLY <= seen.ended <= fate.latest + LATE:
         return f"predicted to end after {fate.earliest:.1f} to {fate.latest:.1f} s, but ended after {seen.ended:.1f} s"
-    if seen.ended is not None and "too_many_pings" not in seen.said.lower().replace(" ", "_"):
+    if seen.ended is not None and not any(reason in seen.said.lower() for reason in REASONS):
         return f"ended for another reason: {seen.said}"
     return None
 
