@@ -84,7 +84,6 @@ class AioWatches:
             _start(self._table.tell(service, self._board.find(service)))
 
     def _end(self) -> None:
-        self._tell_all()
         _start(self._table.end())
 
 

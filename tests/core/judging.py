@@ -20,9 +20,13 @@ PROOF = 0.1
 
 @dataclass
 class Peer:
-    """How the other end behaves: its echoes take ``delay`` seconds, infinitely many if it is silent."""
+    """How the other end behaves: its echoes take ``delay`` seconds, infinitely many if it is silent.
+
+    ``stalled_until``: it answers nothing before that instant, as in a collection of garbage.
+    """
 
     delay: float = 0.01
+    stalled_until: float = 0.0
     transport: bool = True
     load: Load | None = None
 
@@ -119,7 +123,7 @@ class World:
         self.judge.apply(BeatSent(self.now, self.sequence))
         self.judge.written(self.now)
         if self.peer.delay < math.inf:
-            self.echoes[self.sequence] = (self.now + self.peer.delay, self.now)
+            self.echoes[self.sequence] = (max(self.now, self.peer.stalled_until) + self.peer.delay, self.now)
 
 
 def check_story(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ def test_silence_convicts_in_time_and_an_echo_lifts_it(transport: bool, verdict:
     world = World()
     world.run(10)
     began = world.now
-    world.peer = Peer(SILENT, transport)
+    world.peer = Peer(SILENT, transport=transport)
     assert world.run(INTERVAL + LIMIT) is verdict
     assert world.judge.since <= began + 0.8 + 1e-9
     assert world.verdicts()[:3] == [UP, LATE, verdict] or world.verdicts()[:4] == [UP, LATE, DOWN, verdict]
@@ -189,6 +190,27 @@ def test_a_peer_that_answers_is_never_late_whatever_this_process_does(steps: lis
     check_story(world)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_no_false_verdict_in_ten_minutes_of_bad_days(seed: int) -> None:
+    """Long-tailed echoes, pauses of 150 to 370 ms of the peer every few seconds, and our own at the same time."""
+    random = Random(seed)
+    world = World()
+    end = world.now + 600
+    while world.now < end:
+        world.peer.delay = min(0.19, random.lognormvariate(-5, 1.2))
+        event = random.random()
+        if event < 0.03:
+            world.peer.stalled_until = world.now + random.uniform(0.15, 0.37)
+        elif event < 0.06:
+            world.pause(random.uniform(0.06, 0.4))
+        world.run(INTERVAL)
+    assert not [verdict for verdict in world.verdicts() if verdict.convicts]
+    assert world.judge.verdict in (UP, LATE)
+    late = [event for event in world.events if isinstance(event, VerdictChanged) and event.after is LATE]
+    assert len(late) < 200
+    check_story(world)
+
+
 @given(
     st.lists(st.floats(0.001, 0.19), min_size=1, max_size=100),
     st.booleans(),
@@ -202,7 +224,7 @@ def test_a_silent_peer_is_always_convicted_in_our_running_time(
     for delay in delays:
         world.peer.delay = delay
         world.run(INTERVAL)
-    world.peer = Peer(SILENT, transport)
+    world.peer = Peer(SILENT, transport=transport)
     began, ran = world.now, 0.0
     for running, pausing in [*steps, (LIMIT + 2 * INTERVAL, 0.0)]:
         world.run(running)
