@@ -72,6 +72,10 @@ class _Connection:
         except ValueError:  # closed
             return True
 
+    def rests(self) -> bool:
+        """Tell whether the channel can be looked at and is IDLE."""
+        return self._read is not None and self.state() == grpc.ChannelConnectivity.IDLE.name
+
     def remember(self, details: str | None) -> None:
         """Take note of the details of a call that was UNAVAILABLE, if they say why there is no connection."""
         if details and _LAST_ERROR in details:
@@ -175,7 +179,7 @@ class Connection(_Connection):
             if call.code() is grpc.StatusCode.UNAVAILABLE:
                 details = call.details() or ""
                 self.last_error = details.partition(_LAST_ERROR)[2] or details
-            elif call.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            elif call.code() not in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
                 self.last_error = None
                 self._changed(grpc.ChannelConnectivity.READY)
         except Exception as error:

@@ -110,13 +110,8 @@ class DelegatingCall(grpc.RpcError, grpc.Call, FutureBase):
         raise error
 
     def __repr__(self) -> str:
-        name = type(self).__name__
-        if not self._inner.done():
-            return f"<{name} object>"
-        text = f'<{name} of RPC that terminated with:\n\tstatus = {self.code()}\n\tdetails = "{self.details()}"\n'
-        if self.code() is not grpc.StatusCode.OK:
-            text += f'\tdebug_error_string = "{self.debug_error_string()}"\n'
-        return text + ">"
+        # Not put together from what can be asked: grpcio would wait for the debug string of a call that was cancelled here.
+        return repr(self._inner).replace(type(self._inner).__name__, type(self).__name__, 1)
 
     def __str__(self) -> str:
         return repr(self)

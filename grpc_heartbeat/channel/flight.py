@@ -29,9 +29,6 @@ _GRACE = 0.02
 
 _TRANSIENT_FAILURE = "TRANSIENT_FAILURE"
 
-_IDLE = "IDLE"
-"""A channel does not rest while a call waits for it. It is about to wake, or the call went out on a connection that has gone."""
-
 
 class Line(Protocol):
     """What a flight has to know of its channel's connection: ``Connection``, or less where there is no channel to ask."""
@@ -49,6 +46,9 @@ class Line(Protocol):
 
     def state(self) -> str | None:
         """Return the channel's state, if it is known."""
+
+    def rests(self) -> bool:
+        """Tell whether it is seen that there is none, and that none is being made."""
 
     def wait(self, call: Any) -> None:
         """Tell ``call`` when there is a connection."""
@@ -158,7 +158,9 @@ class Flight(Timer):
         state = line.state()
         if found.layer != "connect":
             self._end(ended_by_layer(found, self.method, state))
-        elif state == _IDLE:
+        elif line.rests():
+            # A channel does not rest while a call waits for it: it is about to wake, or the call has gone out already, on a
+            # connection that is no more.
             with _judging:
                 self._look_at(clock() + _GRACE)
         elif state == _TRANSIENT_FAILURE:

@@ -246,6 +246,15 @@ class LimitedCall(DelegatingCall):
             guard.stage = Stage.OPEN
         return response
 
+    def __repr__(self) -> str:
+        verdict = self._told()
+        if verdict is None:
+            return super().__repr__()
+        return (
+            f"<{type(self).__name__} of RPC that terminated with:\n\tstatus = {self.code()}\n"
+            f'\tdetails = "{verdict.details}"\n\tdebug_error_string = "{self.debug_error_string()}"\n>'
+        )
+
     def __del__(self) -> None:
         flight = self.__dict__.get("_flight")
         if flight is None or flight.over:

@@ -107,6 +107,17 @@ def test_a_call_that_the_application_cancelled_is_told_as_grpcio_tells_it(
 
 
 @each_kind
+def test_a_call_can_be_printed_at_any_time(limited: grpc_heartbeat.Channel, bare: grpc.Channel, kind: str) -> None:
+    texts = []
+    for channel in (limited, bare):
+        call = start(channel, kind, HOLD)
+        flying = str(call)
+        call.cancel()
+        texts.append([text.replace(type(call).__name__, "") for text in (flying, str(call), repr(call))])
+    assert texts[0] == texts[1]
+
+
+@each_kind
 def test_a_call_in_flight_answers_as_grpcios_does(
     server: Server, limited: grpc_heartbeat.Channel, bare: grpc.Channel, kind: str
 ) -> None:
