@@ -94,29 +94,29 @@ class _InterruptibleChannel:
             return self._segregated_call(*args)
         calling.handle = None
         if handle.split:
-            call, seen = self._split_call(handle, args)
+            handle.call, seen = self._split_call(handle, args)
         else:
-            call = seen = self._segregated_call(*args)
-        handle.call = call
+            handle.call = seen = self._segregated_call(*args)
         if handle.verdict is not None:
-            call.cancel(*handle.verdict)
+            handle.call.cancel(*handle.verdict)
         return seen
 
     def _split_call(self, handle: CancelHandle, args: tuple[Any, ...]) -> tuple[Any, Any]:
         """Make a call whose handle learns when it was accepted; return it, and what grpcio is to take for it."""
         batches = args[_BATCHES]
-        if len(batches) > 1:
-            call = self._segregated_call(*args)
-            return call, _ListeningCall(call, handle)
-        ((operations, tag),) = batches
-        parts = _parts(operations)
-        handle.split = parts is not None
-        if parts is None:
-            call = self._segregated_call(*args)
-            return call, call
-        tagged = tuple((part, tag) for part in parts)
-        call = self._segregated_call(*args[:_BATCHES], tagged, *args[_BATCHES + 1 :])
-        return call, _SplitCall(call, handle)
+        seen = _ListeningCall() if len(batches) > 1 else _SplitCall()
+        if len(batches) == 1:
+            ((operations, tag),) = batches
+            parts = _parts(operations)
+            if parts is None:
+                handle.split = False
+                call = self._segregated_call(*args)
+                return call, call
+            args = (*args[:_BATCHES], ((parts[0], tag), (parts[1], tag)), *args[_BATCHES + 1 :])
+        seen.call = call = self._segregated_call(*args)
+        seen.handle = handle
+        seen.wait = call.next_event
+        return call, seen
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)
@@ -124,38 +124,40 @@ class _InterruptibleChannel:
 
 def _parts(operations: Any) -> tuple[Any, Any] | None:
     """Return a unary call's one batch in two: all else, and the reading of initial metadata."""
-    headers = tuple(operation for operation in operations if type(operation) is _ReceiveHeaders)
-    if len(headers) != 1 or len(operations) == 1:
-        return None
-    return tuple(operation for operation in operations if type(operation) is not _ReceiveHeaders), headers
+    if len(operations) > _HEADERS + 1 and type(operations[_HEADERS]) is _ReceiveHeaders:
+        return operations[:_HEADERS] + operations[_HEADERS + 1 :], operations[_HEADERS : _HEADERS + 1]
+    return None
+
+
+_HEADERS = 3
+"""Where in a unary call's batch grpcio puts the reading of initial metadata."""
 
 
 class _Events:
-    __slots__ = ("batch_operations",)
-
-    def __init__(self, batch_operations: Any) -> None:
-        self.batch_operations = batch_operations
+    batch_operations: Any
 
 
 class _ListeningCall:
     """Stands in for a call that reads initial metadata in a batch of its own, and notes its arrival."""
 
-    __slots__ = ("_call", "_handle", "_next_event")
-
-    def __init__(self, call: Any, handle: CancelHandle) -> None:
-        self._call = call
-        self._handle = handle
-        self._next_event = call.next_event
+    __slots__ = (
+        "call",
+        "handle",
+        "wait",
+    )  # set by who makes it: an __init__ would cost a frame on the way of every call
+    call: Any
+    handle: CancelHandle
+    wait: Callable[[], Any]
 
     def next_event(self) -> Any:
-        event = self._next_event()
+        event = self.wait()
         for operation in event.batch_operations:
             if operation.type() == _RECEIVE_HEADERS:
-                self._handle.headers = True
+                self.handle.headers = True
         return event
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._call, name)
+        return getattr(self.call, name)
 
 
 _RECEIVE_HEADERS = 4
@@ -169,10 +171,11 @@ class _SplitCall(_ListeningCall):
 
     def next_event(self) -> Any:
         # Each is waited for here; only a call that failed has them in the other order.
-        first = self._next_event()
-        self._handle.headers = True
-        second = self._next_event()
-        return _Events((*first.batch_operations, *second.batch_operations))
+        first = self.wait()
+        self.handle.headers = True
+        both = _Events()
+        both.batch_operations = first.batch_operations + self.wait().batch_operations
+        return both
 
 
 class _SplittingCalls:
@@ -265,7 +268,9 @@ def state_reader(channel: Any) -> Callable[[bool], int] | None:
             found: Callable[[bool], int] = reader
             return found
         thunk = getattr(channel, "_thunk", None)
-        if thunk is not None:  # of an interceptor's multicallable: what it has to do with a channel is made for each call
+        if (
+            thunk is not None
+        ):  # of an interceptor's multicallable: what it has to do with a channel is made for each call
             method = getattr(channel, "_method", None)
             channel = None if method is None else thunk(method)
         else:

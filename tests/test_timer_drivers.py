@@ -305,7 +305,7 @@ async def test_a_long_sweep_lets_the_loop_breathe(monkeypatch: pytest.MonkeyPatc
         turns += 1
         assert turns < 1000
         await asyncio.sleep(0)
-    assert turns >= core_lane.SWEEP_MINIMUM / 10
+    assert turns >= core_lane.SWEEP_MINIMUM / 20  # a stretch of the sweep and one at the head
 
 
 async def test_loop_timers_fire_in_order_with_one_handle() -> None:

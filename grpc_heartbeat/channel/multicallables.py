@@ -15,6 +15,7 @@ import grpc
 
 from grpc_heartbeat._current import current_overrides, current_scope
 from grpc_heartbeat._grpcio import calling, interruptible
+from grpc_heartbeat._timers import timers
 from grpc_heartbeat._types import StreamStreamBase, StreamUnaryBase, UnaryStreamBase, UnaryUnaryBase
 from grpc_heartbeat.channel.as_stream import OneResponse
 from grpc_heartbeat.channel.connection import Connection
@@ -23,6 +24,7 @@ from grpc_heartbeat.channel.limited import HeldFlight, hold
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.requests import WatchedRequests
 from grpc_heartbeat.channel.scoped import BlockedCall, BlockedFlight, annotate
+from grpc_heartbeat.config import MAX_SECONDS
 from grpc_heartbeat.core.deadline import BUDGET_KEY
 from grpc_heartbeat.core.limits import Limits, Part
 from grpc_heartbeat.core.outgoing import plan, refuse
@@ -184,6 +186,8 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
         super().__init__(owner, inner, method, limits)
         self._as_stream = as_stream
         self._plain = limits.total is None and not self._layers.watched
+        on_ready = self._layers.on_ready
+        self._lane = None if on_ready is None else timers().lane(on_ready)
 
     def _split(self, flight: HeldFlight, start: Callable[..., Any]) -> Callable[..., Any]:
         if not self._interruptible:
@@ -199,28 +203,69 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
 
         return begin
 
-    def _inherit(self, scope: Scope, left: float, request: Any, credentials: Any, wait: Any, compress: Any) -> Any:
-        """Do what ``_block`` does for the plainest call in a handler, which is also the most frequent one.
+    def _run(
+        self, scope: Scope | None, timeout: float | None, request: Any, credentials: Any, wait: Any, compress: Any
+    ) -> Any:
+        """Do what ``_block`` does for a call without metadata, in one frame: it is the most frequent one.
 
-        ``left`` is what is left of the scope's deadline, and there is some.
+        The scope is open, and the time-out a positive number of seconds.
         """
-        call = BlockedCall()
-        scope.members.add(call)
-        if not scope.watched:
-            scope.watch()
-        if scope.reason is not None:
-            call.scope_cancelled(scope)
-        outer = calling.handle
-        calling.handle = call
+        started = monotonic()
+        layers = self._layers
+        limit = timeout
+        exact = False
+        total = layers.limits.total
+        if total is not None and (limit is None or total < limit):
+            limit, exact = total, True
+        if scope is not None and scope.deadline is not None:
+            exact = True
+            left = scope.deadline - started
+            if limit is None or left < limit:
+                limit = left
+                if left <= 0:
+                    raise EndedCall(refuse(self._method, timeout, layers.limits, scope, limit))
+        metadata = ((BUDGET_KEY, str(int(limit * 1e6))),) if exact and limit is not None else None
+        flight: BlockedFlight | None = None
+        call: BlockedCall | None = None
         try:
-            return self._inner(request, left, ((BUDGET_KEY, str(int(left * 1e6))),), credentials, wait, compress)
+            if layers.watched and (not (ready := self._connection.ready()) or layers.on_ready is not None):
+                call = flight = BlockedFlight.__new__(BlockedFlight)  # what its __init__ does, without a frame
+                flight.method = self._method
+                flight.layers = layers
+                flight.started = started
+                flight.line = self._connection
+                flight.ready = ready
+                flight.split = layers.limits.header is not None
+                if ready and self._lane is not None:
+                    flight.start(self._lane, started)
+                else:
+                    flight.begin()
+            elif scope is not None:
+                call = BlockedCall()
+            else:
+                return self._inner(request, limit, metadata, credentials, wait, compress)
+            if scope is not None:  # what ``adopt`` does
+                scope.members.add(call)
+                if not scope.watched:
+                    scope.watch()
+                if scope.reason is not None:
+                    call.scope_cancelled(scope)
+            outer = calling.handle
+            calling.handle = call
+            try:
+                return self._inner(request, limit, metadata, credentials, wait, compress)
+            finally:
+                calling.handle = outer
+                if scope is not None:  # what ``release`` does
+                    scope.members.discard(call)
+                    if scope.ended:
+                        scope.release(call)
+                if flight is not None:
+                    flight.done()
         except grpc.RpcError as error:
-            elapsed = left - (scope.remaining(monotonic()) or 0.0)
-            annotate(error, self._connection, None, self._method, None, self._limits, scope, left, elapsed)
+            elapsed = monotonic() - started
+            annotate(error, self._connection, flight, self._method, timeout, layers.limits, scope, limit, elapsed)
             raise
-        finally:
-            calling.handle = outer
-            scope.release(call)
 
     def __call__(
         self,
@@ -231,14 +276,16 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        if timeout is None and self._plain and current_overrides.get() is None:
+        if metadata is None and self._interruptible and current_overrides.get() is None:
             scope = current_scope.get()
             if scope is None:
-                return self._inner(request, None, metadata, credentials, wait_for_ready, compression)
-            if metadata is None and self._interruptible:
-                left = (scope.deadline or 0.0) - monotonic()
-                if left > 0 and scope.reason is None and not scope.finished:
-                    return self._inherit(scope, left, request, credentials, wait_for_ready, compression)
+                if timeout is None and self._plain:
+                    return self._inner(request, None, None, credentials, wait_for_ready, compression)
+                open_ended = True
+            else:
+                open_ended = scope.reason is None and not scope.finished
+            if open_ended and (timeout is None or (type(timeout) is float and 0.0 < timeout <= MAX_SECONDS)):
+                return self._run(scope, timeout, request, credentials, wait_for_ready, compression)
         return self._block(self._inner, request, timeout, metadata, credentials, wait_for_ready, compression)
 
     def with_call(

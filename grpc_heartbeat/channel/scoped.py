@@ -9,6 +9,7 @@ import grpc
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._grpcio import CancelHandle, calling, reword
+from grpc_heartbeat.channel.connection import NOWHERE
 from grpc_heartbeat.channel.flight import Flight, Line
 from grpc_heartbeat.core.limits import Limits
 from grpc_heartbeat.core.scope import Reason, Scope
@@ -36,7 +37,12 @@ class BlockedFlight(BlockedCall, Flight):
         self.guard.accepted()  # a call that could not be split says nothing: it is not held against the server
 
     def done(self) -> None:
-        super().done()
+        # What Flight.done does, without its frame where nothing else is to be done: every call that is limited ends here.
+        self.over = True
+        self.when = None
+        if self._waits:
+            super().done()
+        self.line = NOWHERE
         self.call = None
 
     def _end(self, verdict: Verdict) -> None:

@@ -1,9 +1,9 @@
 """A lane of a :class:`~grpc_heartbeat.core.timers.TimerQueue`: what is armed for one and the same length, oldest first.
 
-Cancelled entries stay in it until they come due or until a *sweep*, which the driver does a stretch at a time, so that nobody
-waits long for it. A lane is three deques end to end: ``kept`` (swept by this sweep), ``old`` (survivors of the sweep before)
-and ``entries`` (armed since). A sweep moves what is alive from the second and the third to the first, and at its beginning the
-first two change places. Armers know ``entries`` only.
+Cancelled entries stay in it until they are at its head or until a *sweep*, which the driver does a stretch at a time, so that
+nobody waits long for it. A lane is three deques end to end: ``kept`` (swept by this sweep), ``old`` (survivors of the sweep
+before) and ``entries`` (armed since). A sweep moves what is alive from the second and the third to the first, and at its
+beginning the first two change places. Armers know ``entries`` only.
 """
 
 from __future__ import annotations
@@ -84,6 +84,14 @@ class Lane:
         count = min(most, len(source))
         self.kept.extend(filter(survives, [source.popleft() for _ in range(count)]))
         return count
+
+    def trim(self) -> None:
+        """Drop cancelled entries from the head, a stretch at most."""
+        for _ in range(STRETCH):
+            entry = self.head()
+            if entry is None or survives(entry):
+                return
+            self.pop()
 
     def head(self) -> AnyEntry | None:
         """Return the oldest entry."""

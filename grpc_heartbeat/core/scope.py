@@ -61,6 +61,7 @@ class Scope:
     reason: Reason | None = None
     finished = False
     watched = True
+    ended = False
 
     def __init__(self, deadline: float | None, source: str, method: str = "") -> None:
         self.deadline = deadline
@@ -142,8 +143,6 @@ class Scope:
 
 
 class _ChildScope(Scope):
-    _ended = False
-
     def __init__(self, parent: Scope, deadline: float | None, source: str) -> None:
         super().__init__(deadline, source, parent.method)
         self._parent = parent
@@ -151,7 +150,7 @@ class _ChildScope(Scope):
 
     @property
     def finished(self) -> bool:
-        return self._ended and self.reason is None and self._parent.finished
+        return self.ended and self.reason is None and self._parent.finished
 
     @finished.setter
     def finished(self, value: bool) -> None:
@@ -168,7 +167,7 @@ class _ChildScope(Scope):
     def why(self, now: float) -> Reason | None:
         if self.reason is not None:
             return self.reason
-        if not self._ended and self.deadline is not None and self.deadline <= now:
+        if not self.ended and self.deadline is not None and self.deadline <= now:
             return Reason.EXPIRED
         return self._parent.why(now)
 
@@ -178,14 +177,14 @@ class _ChildScope(Scope):
 
     def release(self, member: Member) -> None:
         self.members.discard(member)
-        if self._ended and not self.members:
+        if self.ended and not self.members:
             self._leave()
 
     def finish(self) -> None:
         """Say that the block has ended; what is left of it belongs to the parent. A cancelled scope stays cancelled."""
         self.deadline = self._parent.deadline
         self.source = self._parent.source
-        self._ended = True
+        self.ended = True
         if not self.members:
             self._leave()
 

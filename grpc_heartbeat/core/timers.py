@@ -27,8 +27,11 @@ Memory rules (any thread against the one driver; no lock, each step below is one
 
 A cancelled timer may already be on its way when ``cancel`` returns; what fires checks its own state.
 
-Cancelled entries stay until they come due or until a sweep: whoever finds that as many were armed since the last sweep as have
-survived it (at least 1,024) asks the driver for one. So a sweep is paid for by the armings before it, and arming stays O(1).
+Most time-outs are cancelled long before they are due. When the driver is awake it therefore also drops the cancelled entries at
+the head of each lane: otherwise it would wake up once for every call, some time after it, to find that there is nothing to do.
+What else was cancelled stays until it comes due or until a sweep: whoever finds that as many were armed since the last sweep
+as have survived it (at least 1,024) asks the driver for one. So a sweep is paid for by the armings before it, and arming stays
+O(1).
 
 What a driver does: ``fired = queue.wake(now)``; for each ``queue.firing(timer, now)`` and ``timer.fire()``, outside any lock;
 sleep until ``queue.next_wakeup()`` or until ``on_earlier`` was called; and again.
@@ -119,6 +122,7 @@ class TimerQueue:
                 lane.sweep()
             while (entry := lane.head()) is not None and entry.due <= now:
                 self._settle(lane.pop(), now, fired)
+            lane.trim()
         heap = self._heap
         while heap and heap[0][0] <= now:
             self._settle(heapq.heappop(heap)[2], now, fired)

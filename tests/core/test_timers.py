@@ -430,3 +430,16 @@ def test_an_alarm_is_a_timer_for_instants() -> None:
     alarm = TimerQueue(ignore).alarm(ignore)
     assert isinstance(alarm, Alarm)
     assert not alarm.armed
+
+
+def test_a_driver_that_is_awake_drops_what_was_cancelled_at_the_head_of_a_lane() -> None:
+    queue = TimerQueue(lambda: None)
+    timers = [queue.timeout(2.0, lambda: None) for _ in range(5)]
+    for index, timer in enumerate(timers):
+        timer.arm(float(index))
+    for timer in (timers[0], timers[1], timers[2], timers[4]):
+        timer.cancel()
+    assert queue.next_wakeup() == 2.0
+    assert queue.wake(2.0) == []
+    assert queue.next_wakeup() == 5.0  # timers[3]: not once for each that was cancelled
+    assert len(queue) == 2
