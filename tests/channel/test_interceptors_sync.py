@@ -14,7 +14,7 @@ import grpc_heartbeat
 from grpc_heartbeat import Timeouts, _grpcio
 from grpc_heartbeat.errors import timeout_of
 from tests.channel import dead_ends
-from tests.channel.test_layers_sync import LIMIT, Deaf, Slow, ended, ended_late
+from tests.channel.test_layers_sync import AMPLE, LIMIT, Deaf, Slow, ended, ended_late
 from tests.channel.ways import READING, WAYS, WRITING, endless, options
 from tests.peers import PATIENCE, path
 
@@ -55,7 +55,7 @@ def test_header(slow: Slow, dial: Any, way: str) -> None:
 
 @each_way
 def test_a_server_that_accepts_and_then_takes_its_time(slow: Slow, dial: Any, way: str) -> None:
-    channel = dial(slow.target, way, header=LIMIT)
+    channel = dial(slow.target, way, header=AMPLE)
     assert WAYS[way](channel, [b"accept slow"]) in (b"accept slow", [b"accept slow"])
 
 
@@ -102,7 +102,7 @@ def test_without_the_seam_a_blocking_call_has_its_total_only(
 ) -> None:
     monkeypatch.setattr(_grpcio, "_PUBLIC_API_ONLY", True)
     channel = dial(slow.target, way, header=LIMIT, total=20)
-    assert WAYS[way](channel, [b"slow"]) == b"slow"
+    assert WAYS[way](channel, [b"slow"]) == b"slow"  # which takes longer than the limit
 
 
 def test_around_a_channel_of_ours_the_inner_words_stand(slow: Slow) -> None:

@@ -19,6 +19,9 @@ from tests.channel.ways import READING, WAYS, WRITING, endless, options
 from tests.peers import PATIENCE, SyncServer, path
 
 LIMIT = 0.2
+"""For what is late."""
+AMPLE = 0.35
+"""For what is in time, even where threads are woken late; the whole call takes longer all the same."""
 KINDS_OF_WAYS = {
     "unary_stream": "UnaryStream",
     "unary_stream single-threaded": "UnaryStream",
@@ -56,7 +59,7 @@ class Slow:
         if request.endswith(b"hold"):
             over.wait(PATIENCE)
         elif request.endswith(b"slow"):
-            over.wait(LIMIT * 2.5)
+            over.wait(AMPLE * 1.5)
         return request
 
     def _many(self, request: bytes, context: Any) -> Iterator[bytes]:
@@ -66,11 +69,11 @@ class Slow:
             yield b"first"
             over.wait(PATIENCE)
         elif request == b"steady":
-            for _ in range(6):
+            for _ in range(10):
                 yield b"again"
-                over.wait(LIMIT / 4)
+                over.wait(AMPLE / 7)
         elif request == b"burst":
-            yield from [b"x"] * 5
+            yield from [b"x"] * 3
         else:
             yield self._one(request, context)
 
@@ -162,14 +165,14 @@ def test_a_refused_port_fails_at_once_as_ever(dial: Callable[..., grpc.Channel],
 @pytest.mark.parametrize("wait", [None, True], ids=["fail fast", "wait for ready"])
 def test_a_black_hole(dial: Callable[..., grpc.Channel], wait: bool | None) -> None:
     with dead_ends.black_hole() as target:
-        call = dial(target, connect=LIMIT).unary_unary(path("UnaryUnary"))
+        call: Any = dial(target, connect=LIMIT).unary_unary(path("UnaryUnary"))
         error = ended(lambda: call(b"", wait_for_ready=wait), "connect")
     assert error.timeout.connectivity == "CONNECTING"
 
 
 def test_a_name_that_does_not_exist(dial: Callable[..., grpc.Channel]) -> None:
     with dead_ends.unresolvable() as target:
-        call = dial(target, connect=LIMIT).unary_unary(path("UnaryUnary"))
+        call: Any = dial(target, connect=LIMIT).unary_unary(path("UnaryUnary"))
         error = ended(lambda: call(b"", wait_for_ready=True), "connect")
     assert "no-such-host.invalid" in error.timeout.last_error
 
@@ -185,7 +188,7 @@ def test_a_peer_that_stalls_in_the_tls_handshake() -> None:
 
 def test_the_connect_limit_is_kept_to_the_hundredth_of_a_second(dial: Callable[..., grpc.Channel]) -> None:
     with dead_ends.silent() as target:
-        call = dial(target, connect=LIMIT).unary_unary(path("UnaryUnary"))
+        call: Any = dial(target, connect=LIMIT).unary_unary(path("UnaryUnary"))
         best = min(ended(lambda: call(b"", wait_for_ready=True), "connect").timeout.elapsed for _ in range(5))
     assert best < LIMIT + 0.01  # of five: a busy machine wakes threads late
 
@@ -195,7 +198,7 @@ def test_the_connect_limit_is_kept_to_the_hundredth_of_a_second(dial: Callable[.
 def test_once_connected_the_connect_limit_is_over(
     slow: Slow, dial: Callable[..., grpc.Channel], way: str, public_api_only: bool
 ) -> None:
-    channel = dial(slow.target, way, public_api_only, connect=LIMIT)
+    channel = dial(slow.target, way, public_api_only, connect=AMPLE)
     assert WAYS[way](channel, [b"slow"]) in (b"slow", [b"slow"])
 
 
@@ -213,7 +216,7 @@ def test_a_connection_that_comes_while_the_call_waits_starts_the_header_limit(
 
 def test_calls_that_wait_for_one_connection_end_together(dial: Callable[..., grpc.Channel]) -> None:
     with dead_ends.refused() as target:
-        call = dial(target, connect=LIMIT).unary_unary(path("UnaryUnary"))
+        call: Any = dial(target, connect=LIMIT).unary_unary(path("UnaryUnary"))
         futures = [call.future(b"", wait_for_ready=True) for _ in range(20)]
         for future in futures:
             assert "refused" in ended_by(future).timeout.last_error
@@ -249,7 +252,7 @@ def test_a_server_that_does_not_accept(
 def test_a_server_that_accepts_and_then_takes_its_time(
     slow: Slow, dial: Callable[..., grpc.Channel], way: str, public_api_only: bool
 ) -> None:
-    channel = dial(slow.target, way, public_api_only, header=LIMIT)
+    channel = dial(slow.target, way, public_api_only, header=AMPLE)
     assert WAYS[way](channel, [b"accept slow"]) in (b"accept slow", [b"accept slow"])
 
 
@@ -257,7 +260,7 @@ def test_a_server_that_accepts_and_then_takes_its_time(
 def test_initial_metadata_is_what_the_server_sent(
     slow: Slow, dial: Callable[..., grpc.Channel], public_api_only: bool
 ) -> None:
-    method = dial(slow.target, "call", public_api_only, header=PATIENCE).unary_unary(path("UnaryUnary"))
+    method: Any = dial(slow.target, "call", public_api_only, header=PATIENCE).unary_unary(path("UnaryUnary"))
     response, call = method.with_call(b"accept")
     assert response == b"accept"
     future = method.future(b"accept")
@@ -280,20 +283,20 @@ def test_a_server_that_stops_sending(
 
 @pytest.mark.parametrize("way", READING)
 def test_a_steady_stream_goes_on(slow: Slow, dial: Callable[..., grpc.Channel], way: str) -> None:
-    assert WAYS[way](dial(slow.target, way, idle=LIMIT), [b"steady"]) == [b"again"] * 6
+    assert WAYS[way](dial(slow.target, way, idle=AMPLE), [b"steady"]) == [b"again"] * 10
 
 
 @pytest.mark.parametrize("way", READING)
 def test_a_slow_consumer_is_not_the_servers_fault(slow: Slow, dial: Callable[..., grpc.Channel], way: str) -> None:
-    channel: Any = dial(slow.target, way, idle=LIMIT)
+    channel: Any = dial(slow.target, way, idle=AMPLE)
     kind = KINDS_OF_WAYS[way]
     method = channel.unary_stream(path(kind)) if kind == "UnaryStream" else channel.stream_stream(path(kind))
     call = method(b"burst" if kind == "UnaryStream" else iter([b"burst"]))
     got = []
     for response in call:
         got.append(response)
-        threading.Event().wait(LIMIT * 0.7)
-    assert got == [b"x"] * 5
+        threading.Event().wait(AMPLE * 1.2)
+    assert got == [b"x"] * 3
 
 
 # write
@@ -358,6 +361,6 @@ def test_an_application_that_is_slow_to_write_is_not_the_servers_fault(
     def requests() -> Iterator[bytes]:
         for _ in range(3):
             yield b"x"
-            threading.Event().wait(LIMIT * 1.5)
+            threading.Event().wait(AMPLE * 1.2)
 
-    assert WAYS[way](dial(deaf.target, way, write=LIMIT), requests()) in (b"3", [b"3"])
+    assert WAYS[way](dial(deaf.target, way, write=AMPLE), requests()) in (b"3", [b"3"])

@@ -153,7 +153,8 @@ def test_the_error_that_is_raised_is_the_call(server: Server) -> None:
         call = start(channel, "UnaryUnary", HOLD)
         with pytest.raises(grpc.RpcError) as caught:
             call.result()
-        assert caught.value is call
+        error: Any = caught.value
+        assert error is call
         assert call.exception() is call
         assert call.traceback() is not None
     assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -168,7 +169,8 @@ def test_an_explicit_timeout_is_told_on_a_channel_without_limits(server: Server)
         call = channel.unary_stream(path("UnaryStream"))(HOLD, timeout=0.1)
         with pytest.raises(grpc.RpcError) as caught:
             next(call)
-    assert caught.value is call
+    error: Any = caught.value
+    assert error is call
     facts = timeout_of(call)
     assert facts is not None
     assert (facts.layer, facts.limit, facts.source) == ("total", 0.1, "explicit")
@@ -195,7 +197,8 @@ def test_a_scope_that_the_client_cancelled_cancels(
         else:
             with pytest.raises(grpc.RpcError) as caught:
                 list(call)
-            assert caught.value is call
+            error: Any = caught.value
+            assert error is call
         assert server.ended.wait(PATIENCE)
     assert call.cancelled()
     assert call.code() is grpc.StatusCode.CANCELLED
@@ -214,7 +217,8 @@ def test_a_scope_that_expired_is_a_deadline(server: Server, kind: str) -> None:
         scope.cancel(Reason.EXPIRED)
         with pytest.raises(grpc.RpcError) as caught:
             responses(call, kind)
-    assert caught.value is call
+    error: Any = caught.value
+    assert error is call
     assert not call.cancelled()
     assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "the deadline of the inbound RPC /a/b passed" in call.debug_error_string()
@@ -236,7 +240,8 @@ def test_a_single_threaded_stream_that_waits_for_metadata_is_ended_all_the_same(
         assert not reader.is_alive()
         with pytest.raises(grpc.RpcError) as caught:
             list(call)
-    assert caught.value is call
+    error: Any = caught.value
+    assert error is call
     assert call.code() is grpc.StatusCode.CANCELLED
     assert call.cancelled()
     assert not scope.members
@@ -272,15 +277,16 @@ def test_a_stream_that_the_application_breaks_out_of_is_cancelled(server: Server
 
 
 def test_who_dropped_a_call_is_warned_once_if_it_is_asked_for(server: Server) -> None:
+    def drop() -> None:
+        with grpc_heartbeat.insecure_channel(server.target, timeouts=LIMITS) as channel:
+            for _ in range(2):
+                channel.unary_stream(path("UnaryStream"))(HOLD)
+            gc.collect()
+
     _abandoned.switch(True)
     try:
-        with grpc_heartbeat.insecure_channel(server.target, timeouts=LIMITS) as channel:
-            with pytest.warns(
-                ResourceWarning, match=r"a call of /test.Chain/UnaryStream was dropped.*test_limited_sync"
-            ):
-                for _ in range(2):
-                    channel.unary_stream(path("UnaryStream"))(HOLD)
-                gc.collect()
+        with pytest.warns(ResourceWarning, match=r"a call of /test.Chain/UnaryStream was dropped.*test_limited_sync"):
+            drop()
     finally:
         _abandoned.switch(False)
 
