@@ -7,7 +7,9 @@ whatever the client sent first. Frames that make no sense here (acks, unknown ki
 A client promises with each beat when the next comes. A client that stays silent for :data:`PATIENCE` such spans is held to be
 gone, so that half-open connections do not hold streams for ever: ``wake`` says so at ``next_wakeup``.
 
-What the driver does: sends the frames that ``receive`` returns, in order, and ends the stream once ``over`` is true.
+What the driver does: sends the frames that ``receive`` returns, in order, and ends the stream once ``over`` is true. If the
+goodbye was its own (``parted``), it first waits for the client to end its side, :data:`PARTING` seconds at most: a stream that
+the server ends before the client did is reset, and what the client has not read by then is lost, the goodbye too.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from grpc_heartbeat.core.frames import Ack, Beat, Frame, Goodbye, GoodbyeReason,
 
 PATIENCE = 3
 """Promised spans of silence after which a client is held to be gone."""
+
+PARTING = 0.5
+"""Seconds that a client has to end its side after the server's goodbye."""
 
 SHORTEST_PATIENCE = 10.0
 """Seconds of silence that any client is allowed, whatever it promised."""
@@ -47,6 +52,8 @@ class ServerSession:
         self._silent_at: float | None = None
         self.peer: Identity | None = None
         self.over = False
+        self.parted = False
+        """Whether it is over because the server said goodbye."""
         self.beats = 0
         self.unexpected_frames = 0
 
@@ -97,5 +104,5 @@ class ServerSession:
         return Ack(beat.sequence, condition.status, condition.load, self._advised_interval)
 
     def _leave(self, reason: str) -> Goodbye:
-        self.over = True
+        self.over = self.parted = True
         return Goodbye(GoodbyeReason.DRAINING, reason)

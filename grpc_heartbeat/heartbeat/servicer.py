@@ -23,7 +23,7 @@ from grpc_heartbeat import _faults
 from grpc_heartbeat._timers import clock, timers
 from grpc_heartbeat.config import Identity
 from grpc_heartbeat.core.frames import Beat, Frame, Load
-from grpc_heartbeat.core.heartbeat_server import Condition, ServerSession
+from grpc_heartbeat.core.heartbeat_server import PARTING, Condition, ServerSession
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat import codec
 from grpc_heartbeat.heartbeat.answers import answer_ping, too_many_streams
@@ -102,14 +102,15 @@ class HeartbeatServicer:
     ) -> None:
         self._admit(context)
         session = self._session()
-        stream = _PushedStream(session, context, send)
+        stream = _PushedStream(session, context, send, self._parting_pool)
         try:
             with self._lock:
                 self._pushed.add(stream)
             for answer in self._answers(requests, context, session, stream.lock):
                 stream.send(answer)
-            stream.end()
+            stream.finish(requests)
         finally:
+            stream.close()
             with self._lock:
                 self._pushed.discard(stream)
             self._release()
@@ -172,7 +173,11 @@ class _PushedStream:
     """
 
     def __init__(
-        self, session: ServerSession, context: grpc.ServicerContext, send: Callable[[bytes | None], None]
+        self,
+        session: ServerSession,
+        context: grpc.ServicerContext,
+        send: Callable[[bytes | None], None],
+        parting_pool: DaemonPool,
     ) -> None:
         self.lock = threading.Lock()
         self._session = session
@@ -180,6 +185,7 @@ class _PushedStream:
         self._send = send
         self._sending = threading.Lock()
         self._ended = False
+        self._parting = timers().timeout(PARTING, lambda: parting_pool.submit(self.end))
 
     def send(self, message: bytes) -> None:
         """Send ``message``, unless the stream has ended."""
@@ -194,8 +200,20 @@ class _PushedStream:
                 self._ended = True
                 self._send(None)
 
+    def finish(self, requests: Iterator[bytes]) -> None:
+        """End the stream after the last answer; if that was a goodbye, after the client has ended its side or had its time."""
+        if self._session.parted:
+            self._parting.arm(clock())
+            for _ in requests:
+                pass
+        self.end()
+
+    def close(self) -> None:
+        """Forget the stream: the RPC is over."""
+        self._parting.cancel()
+
     def part(self, reason: str) -> None:
-        """Say goodbye and end the stream; cut it if the client takes neither."""
+        """Say goodbye, and end the stream when the client had its time to; cut it if the client does not take the goodbye."""
         limit = timers().timeout(_GOODBYE_LIMIT, self._context.cancel)
         limit.arm(clock())
         try:
@@ -204,7 +222,7 @@ class _PushedStream:
             if frames:  # else the answering thread is about to end it
                 for frame in frames:
                     self.send(codec.encode(frame))
-                self.end()
+                self._parting.arm(clock())
         except Exception as error:
             _faults.record("heartbeat.goodbye", error)
         finally:

@@ -1,6 +1,6 @@
 """The Heartbeat service on an asyncio server.
 
-Each stream is a coroutine that reads, answers and waits; a drain says goodbye on behalf of those that wait and ends them. A
+Each stream is a coroutine that reads, answers and waits; a drain says goodbye on behalf of those that wait. A
 stream's writes never overlap: whoever finds a write under way leaves the goodbye to the writer.
 """
 
@@ -18,7 +18,7 @@ import grpc.aio
 from grpc_heartbeat._loop_timers import loop_timers
 from grpc_heartbeat.config import Identity
 from grpc_heartbeat.core.frames import Beat, Frame, Load
-from grpc_heartbeat.core.heartbeat_server import Condition, ServerSession
+from grpc_heartbeat.core.heartbeat_server import PARTING, Condition, ServerSession
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat import codec
 from grpc_heartbeat.heartbeat.answers import answer_ping, too_many_streams
@@ -81,7 +81,7 @@ class AioHeartbeatServicer:
             await self._answer(stream)
         finally:
             self._streams.discard(stream)
-            stream.patience.cancel()
+            stream.close()
 
     async def _answer(self, stream: _Stream) -> None:
         session = stream.session
@@ -96,7 +96,9 @@ class AioHeartbeatServicer:
             if self._board.leaving is not None:
                 await stream.write(session.drain(self._board.leaving))
             if session.over:
-                return
+                break
+        if session.parted:
+            await stream.wait_for_end()
 
     async def _ping(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         return answer_ping(request, self._identity, self.condition(), self._advised_interval, self._beats)
@@ -124,6 +126,7 @@ class _Stream:
         self.loop = loop
         self.writing = False
         self.patience = loop_timers(loop).alarm(self._judge_silence)
+        self._parting = loop_timers(loop).timeout(PARTING, self.stop_reading)
         self._context = context
         self._task = asyncio.current_task()
         self._gave_up = False
@@ -153,6 +156,21 @@ class _Stream:
         if wakeup is not None:
             self.patience.arm(wakeup)
 
+    def expect_end(self) -> None:
+        """Give the client its time to end its side after our goodbye."""
+        self._parting.arm(self.loop.time())
+
+    async def wait_for_end(self) -> None:
+        """Wait until the client has ended its side, or had its time to."""
+        self.expect_end()
+        while await self.read() is not None:
+            pass
+
+    def close(self) -> None:
+        """Forget the stream: the RPC is over."""
+        self.patience.cancel()
+        self._parting.cancel()
+
     def _judge_silence(self) -> None:
         if self.session.wake(self.loop.time()):
             self.stop_reading()
@@ -167,6 +185,6 @@ class _Stream:
 async def _part(stream: _Stream, reason: str) -> None:
     try:
         await stream.write(stream.session.drain(reason))
-        stream.stop_reading()
+        stream.expect_end()
     except Exception:  # the client left at the same moment; its handler has seen that too
         _log.debug("a client left before the goodbye", exc_info=True)

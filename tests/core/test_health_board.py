@@ -140,6 +140,7 @@ def test_a_table_tells_those_who_watch_a_name() -> None:
     table.drop("stock", other)
     assert table.tell("orders", NOT_SERVING) == [second]
     assert len(table) == 1
+    assert set(table._slots) == {"orders"}, "strangers choose the names, so none may stay behind"
 
 
 def test_a_table_that_ends_starts_those_that_rest() -> None:

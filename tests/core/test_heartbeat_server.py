@@ -42,11 +42,14 @@ def test_a_drain_follows_the_next_answer() -> None:
     assert session.over
     assert session.receive(Beat(2), 0.0, FINE) == []
     assert session.drain("again") == []
+    assert session.parted
 
 
 def test_an_idle_stream_can_be_drained_at_once() -> None:
     session = ServerSession(ME)
+    assert not session.parted
     assert session.drain("update") == [Hello(ME), Goodbye(GoodbyeReason.DRAINING, "update")]
+    assert session.parted
     assert session.over
 
 
@@ -54,6 +57,7 @@ def test_a_goodbye_needs_no_answer() -> None:
     session = ServerSession(ME)
     session.receive(Hello(PEER), 0.0, FINE)
     assert session.receive(Goodbye(), 0.0, FINE) == []
+    assert not session.parted
     assert session.over
 
 

@@ -16,12 +16,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import grpc_heartbeat as hb
 from grpc_heartbeat.core.frames import Ack, Beat, Frame, Goodbye, GoodbyeReason, Hello, ServingStatus
 from grpc_heartbeat.core.health_board import END
-from grpc_heartbeat.core.heartbeat_events import BeatAcked, PeerLeft
+from grpc_heartbeat.core.heartbeat_events import BeatAcked, PeerLeft, StreamFailed
 from grpc_heartbeat.core.heartbeat_server import Condition, ServerSession
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.health import watches as watches_module
 from grpc_heartbeat.health.watches import SyncWatches
 from grpc_heartbeat.heartbeat import calls, codec
+from grpc_heartbeat.heartbeat.pool import DaemonPool
 from grpc_heartbeat.heartbeat.servicer import _PushedStream
 from tests.heartbeat.ends import CLIENT, SERVER, STEADY, Client, Server, SyncServer
 from tests.heartbeat.raw_watch import RawWatch
@@ -73,8 +74,8 @@ def test_a_server_with_watches_and_heartbeats_stops_at_once_after_a_drain(serve:
         deaf = DeafClient(channel)
         assert [type(deaf.frame()) for _ in range(2)] == [Hello, Ack]
         assert server.board.drain("update").done
-        assert stop(server, loop, GRACE) < GRACE / 2
         assert deaf.frame() == Goodbye(GoodbyeReason.DRAINING, "update")
+        assert stop(server, loop, GRACE) < GRACE / 2
         assert list(deaf.call) == []
         assert deaf.call.code() is grpc.StatusCode.OK
         assert [[heard.status for heard in one] for one in watches] == [[NOT_SERVING], [NOT_SERVING], []]
@@ -258,9 +259,10 @@ def test_a_drain_under_beats_loses_none_to_a_broken_stream(serve: Serve, beat: S
             client.wait_for(BeatAcked)
         server.board.drain("update")
         for client in clients:
-            (left,) = client.wait_for(PeerLeft)
-            assert left.message == "update"
+            assert client.wait_for(PeerLeft)[0].message == "update"
             client.stop()
+            first = next(event for event in client.events if isinstance(event, PeerLeft | StreamFailed))
+            assert isinstance(first, PeerLeft), first
 
 
 def test_a_signal_handler_may_drain_in_the_middle_of_anything() -> None:
@@ -291,7 +293,8 @@ class Recorder:
         self.sent: list[Frame | None] = []
         self.session = ServerSession(SERVER)
         context: Any = self
-        self.stream = _PushedStream(self.session, context, self.send)
+        self.pool = DaemonPool(1, "parting")
+        self.stream = _PushedStream(self.session, context, self.send, self.pool)
 
     def cancel(self) -> None:
         raise AssertionError("nothing blocks here")
@@ -304,9 +307,18 @@ def test_a_goodbye_greets_parts_and_ends_once() -> None:
     peer = Recorder()
     peer.stream.part("update")
     peer.stream.part("update")
+    peer.stream.finish(iter([b"a beat that crossed the goodbye"]))
     peer.stream.send(codec.encode(Ack(1)))
     peer.stream.end()
     assert peer.sent == [Hello(SERVER), Goodbye(GoodbyeReason.DRAINING, "update"), None]
+
+
+def test_a_client_that_does_not_end_its_side_has_a_moment() -> None:
+    peer = Recorder()
+    peer.stream.part("update")
+    assert peer.sent[-1] is not None
+    wait_until(lambda: peer.sent[-1] is None)
+    peer.pool.shutdown()
 
 
 def test_a_goodbye_that_the_answering_thread_has_in_hand_is_left_to_it() -> None:
@@ -316,6 +328,6 @@ def test_a_goodbye_that_the_answering_thread_has_in_hand_is_left_to_it() -> None
     assert peer.sent == []
     for answer in answers:
         peer.stream.send(codec.encode(answer))
-    peer.stream.end()
+    peer.stream.finish(iter(()))
     assert isinstance(peer.sent[-2], Goodbye)
     assert peer.sent[-1] is None
