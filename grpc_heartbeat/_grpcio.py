@@ -93,30 +93,28 @@ class _InterruptibleChannel:
         if handle is None:
             return self._segregated_call(*args)
         calling.handle = None
+        seen: _ListeningCall | None = None
         if handle.split:
-            handle.call, seen = self._split_call(handle, args)
-        else:
-            handle.call = seen = self._segregated_call(*args)
+            batches = args[_BATCHES]
+            if len(batches) > 1:
+                seen = _ListeningCall()
+            else:
+                operations, tag = batches[0]
+                parts = _parts(operations)
+                if parts is None:
+                    handle.split = False
+                else:
+                    seen = _SplitCall()
+                    args = (*args[:_BATCHES], ((parts[0], tag), (parts[1], tag)), *args[_BATCHES + 1 :])
+        handle.call = call = self._segregated_call(*args)
         if handle.verdict is not None:
-            handle.call.cancel(*handle.verdict)
-        return seen
-
-    def _split_call(self, handle: CancelHandle, args: tuple[Any, ...]) -> tuple[Any, Any]:
-        """Make a call whose handle learns when it was accepted; return it, and what grpcio is to take for it."""
-        batches = args[_BATCHES]
-        seen = _ListeningCall() if len(batches) > 1 else _SplitCall()
-        if len(batches) == 1:
-            ((operations, tag),) = batches
-            parts = _parts(operations)
-            if parts is None:
-                handle.split = False
-                call = self._segregated_call(*args)
-                return call, call
-            args = (*args[:_BATCHES], ((parts[0], tag), (parts[1], tag)), *args[_BATCHES + 1 :])
-        seen.call = call = self._segregated_call(*args)
+            call.cancel(*handle.verdict)
+        if seen is None:
+            return call
+        seen.call = call
         seen.handle = handle
         seen.wait = call.next_event
-        return call, seen
+        return seen
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)
@@ -134,6 +132,7 @@ _HEADERS = 3
 
 
 class _Events:
+    __slots__ = ("batch_operations",)
     batch_operations: Any
 
 

@@ -22,13 +22,13 @@ from grpc_heartbeat.channel.connection import Connection
 from grpc_heartbeat.channel.layers import Layers
 from grpc_heartbeat.channel.limited import HeldFlight, hold
 from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests import WatchedRequests
 from grpc_heartbeat.channel.scoped import BlockedCall, BlockedFlight, annotate
 from grpc_heartbeat.config import MAX_SECONDS
 from grpc_heartbeat.core.deadline import BUDGET_KEY
 from grpc_heartbeat.core.limits import Limits, Part
-from grpc_heartbeat.core.outgoing import plan, refuse
-from grpc_heartbeat.core.scope import Scope
+from grpc_heartbeat.core.outgoing import plan
 from grpc_heartbeat.errors import EndedCall
 
 
@@ -75,7 +75,7 @@ class _MultiCallable:
         started = monotonic()
         limit, budget, allowed = plan(timeout, limits.total, scope, started)
         if not allowed:
-            return EndedCall(refuse(self._method, timeout, limits, scope, limit))
+            return EndedCall(refused(self._method, timeout, limits, scope, limit, self._connection))
         if budget is not None:
             metadata = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
         if scope is None and limit is None and not layers.watched:
@@ -130,7 +130,7 @@ class _BlockingMultiCallable(_MultiCallable):
         started = monotonic()
         limit, budget, allowed = plan(timeout, limits.total, scope, started)
         if not allowed:
-            raise EndedCall(refuse(self._method, timeout, limits, scope, limit))
+            raise EndedCall(refused(self._method, timeout, limits, scope, limit, self._connection))
         if budget is not None:
             metadata = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
         flight = None
@@ -203,13 +203,27 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
 
         return begin
 
-    def _run(
-        self, scope: Scope | None, timeout: float | None, request: Any, credentials: Any, wait: Any, compress: Any
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
     ) -> Any:
-        """Do what ``_block`` does for a call without metadata, in one frame: it is the most frequent one.
-
-        The scope is open, and the time-out a positive number of seconds.
-        """
+        scope = current_scope.get()
+        if scope is None and timeout is None and self._plain and current_overrides.get() is None:
+            return self._inner(request, None, metadata, credentials, wait_for_ready, compression)
+        if (
+            metadata is not None
+            or not self._interruptible
+            or current_overrides.get() is not None
+            or (scope is not None and (scope.reason is not None or scope.finished))
+            or (timeout is not None and not (type(timeout) is float and 0.0 < timeout <= MAX_SECONDS))
+        ):
+            return self._block(self._inner, request, timeout, metadata, credentials, wait_for_ready, compression)
+        # What ``_block`` does, in one frame, for a call without metadata: it is the most frequent one.
         started = monotonic()
         layers = self._layers
         limit = timeout
@@ -223,27 +237,27 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
             if limit is None or left < limit:
                 limit = left
                 if left <= 0:
-                    raise EndedCall(refuse(self._method, timeout, layers.limits, scope, limit))
+                    raise EndedCall(refused(self._method, timeout, layers.limits, scope, limit, self._connection))
         metadata = ((BUDGET_KEY, str(int(limit * 1e6))),) if exact and limit is not None else None
         flight: BlockedFlight | None = None
-        call: BlockedCall | None = None
+        call: BlockedCall
         try:
             if layers.watched and (not (ready := self._connection.ready()) or layers.on_ready is not None):
-                call = flight = BlockedFlight.__new__(BlockedFlight)  # what its __init__ does, without a frame
+                call = flight = BlockedFlight.__new__(BlockedFlight)  # what its __init__ does
                 flight.method = self._method
                 flight.layers = layers
                 flight.started = started
                 flight.line = self._connection
-                flight.ready = ready
                 flight.split = layers.limits.header is not None
                 if ready and self._lane is not None:
                     flight.start(self._lane, started)
                 else:
+                    flight.ready = ready
                     flight.begin()
-            elif scope is not None:
-                call = BlockedCall()
+            elif scope is None:
+                return self._inner(request, limit, metadata, credentials, wait_for_ready, compression)
             else:
-                return self._inner(request, limit, metadata, credentials, wait, compress)
+                call = BlockedCall()
             if scope is not None:  # what ``adopt`` does
                 scope.members.add(call)
                 if not scope.watched:
@@ -253,7 +267,7 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
             outer = calling.handle
             calling.handle = call
             try:
-                return self._inner(request, limit, metadata, credentials, wait, compress)
+                return self._inner(request, limit, metadata, credentials, wait_for_ready, compression)
             finally:
                 calling.handle = outer
                 if scope is not None:  # what ``release`` does
@@ -266,27 +280,6 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
             elapsed = monotonic() - started
             annotate(error, self._connection, flight, self._method, timeout, layers.limits, scope, limit, elapsed)
             raise
-
-    def __call__(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: Any = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        if metadata is None and self._interruptible and current_overrides.get() is None:
-            scope = current_scope.get()
-            if scope is None:
-                if timeout is None and self._plain:
-                    return self._inner(request, None, None, credentials, wait_for_ready, compression)
-                open_ended = True
-            else:
-                open_ended = scope.reason is None and not scope.finished
-            if open_ended and (timeout is None or (type(timeout) is float and 0.0 < timeout <= MAX_SECONDS)):
-                return self._run(scope, timeout, request, credentials, wait_for_ready, compression)
-        return self._block(self._inner, request, timeout, metadata, credentials, wait_for_ready, compression)
 
     def with_call(
         self,
