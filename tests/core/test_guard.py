@@ -109,6 +109,7 @@ class Driver:
                 self._events.pop(0)[1](event_at)
                 continue
             self.checks += 1
+            assert self.checks < 10_000, f"the guard asks again and again at {check_at}"
             found = self.guard.check(check_at)
             if isinstance(found, Ending):
                 return check_at, found
