@@ -15,6 +15,7 @@ from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.make import connect_options
 from grpc_heartbeat.channel.sync import Channel
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.inband.policy import InbandPolicy, checked
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
 from grpc_heartbeat.interceptors.server import DeadlineServerInterceptor
@@ -27,6 +28,7 @@ __all__ = [
     "HealthBoard",
     "HeartbeatPolicy",
     "Identity",
+    "InbandPolicy",
     "TimeoutPolicy",
     "Timeouts",
     "add_to_server",
@@ -77,6 +79,7 @@ def insecure_channel(
     heartbeat: HeartbeatPolicy | None = None,
     identity: Identity | None = None,
     name: str | None = None,
+    inband: InbandPolicy | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.insecure_channel`` does, whose calls inherit deadline and cancellation.
 
@@ -86,11 +89,14 @@ def insecure_channel(
         heartbeat: Hold a heartbeat stream on this channel. Default: none.
         identity: Who this process is, as heartbeats say it. Default: ``Identity()``.
         name: The peer's name in telemetry. Default: ``target``.
+        inband: Keep idle streams alive from inside, where the server wants it too. Default: no.
     """
     policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
     wanted = connect_options(options, policy.limits("", streams=False).connect)
     inner = grpc.insecure_channel(target, options=wanted, compression=compression)
-    return wrap_channel(inner, timeouts=policy, heartbeat=heartbeat, identity=identity, name=name or target)
+    return wrap_channel(
+        inner, timeouts=policy, heartbeat=heartbeat, identity=identity, name=name or target, inband=inband
+    )
 
 
 def secure_channel(
@@ -103,12 +109,15 @@ def secure_channel(
     heartbeat: HeartbeatPolicy | None = None,
     identity: Identity | None = None,
     name: str | None = None,
+    inband: InbandPolicy | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.secure_channel`` does; the other arguments are those of ``insecure_channel``."""
     policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
     wanted = connect_options(options, policy.limits("", streams=False).connect)
     inner = grpc.secure_channel(target, credentials, options=wanted, compression=compression)
-    return wrap_channel(inner, timeouts=policy, heartbeat=heartbeat, identity=identity, name=name or target)
+    return wrap_channel(
+        inner, timeouts=policy, heartbeat=heartbeat, identity=identity, name=name or target, inband=inband
+    )
 
 
 def wrap_channel(
@@ -118,12 +127,13 @@ def wrap_channel(
     heartbeat: HeartbeatPolicy | None = None,
     identity: Identity | None = None,
     name: str | None = None,
+    inband: InbandPolicy | None = None,
 ) -> Channel:
     """Return a channel with this library's powers around one that someone else made, intercepted ones included.
 
     Closing the returned channel closes ``channel``.
     """
-    wrapped = Channel(channel, timeouts)
+    wrapped = Channel(channel, timeouts, checked(inband))
     if heartbeat is not None:
         wrapped.start_heartbeat(heartbeat, identity or Identity(), name or "")
     return wrapped
@@ -135,7 +145,10 @@ def client_interceptors(*, timeouts: Timeouts | TimeoutPolicy | None = None) -> 
 
 
 def server_interceptors(
-    *, policy: ServerPolicy | None = None, accept_after: float | None = DEFAULT_ACCEPT_AFTER
+    *,
+    policy: ServerPolicy | None = None,
+    accept_after: float | None = DEFAULT_ACCEPT_AFTER,
+    inband: InbandPolicy | None = None,
 ) -> list[DeadlineServerInterceptor]:
     """Return interceptors for ``grpc.server``; put them before all others.
 
@@ -147,10 +160,16 @@ def server_interceptors(
         accept_after: Seconds, at most 10, after which a handler that still runs has its RPC accepted, by empty initial
             metadata: a client's header limit then knows that the server is at work. Handlers that send initial metadata of
             their own are left alone. ``None`` turns it off. Default 0.02.
+        inband: Keep idle streams alive from inside, where the client wants it too. Default: no.
 
     The interceptor has ``stats()``, ``observers`` and ``drain()``.
 
     Raises:
         TypeError, ValueError: an argument is not of that kind or out of range.
     """
-    return [DeadlineServerInterceptor(policy, accept_after)]
+    inband = checked(inband)
+    if inband is None:
+        return [DeadlineServerInterceptor(policy, accept_after)]
+    from grpc_heartbeat.inband.server import InbandServerInterceptor
+
+    return [InbandServerInterceptor(inband, policy, accept_after)]

@@ -13,6 +13,7 @@ from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.aio import Channel
 from grpc_heartbeat.channel.make import connect_options
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.inband.policy import InbandPolicy, checked
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.client_aio import (
     AioDeadlineClientInterceptor,
@@ -55,6 +56,7 @@ def insecure_channel(
     heartbeat: HeartbeatPolicy | None = None,
     identity: Identity | None = None,
     name: str | None = None,
+    inband: InbandPolicy | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.aio.insecure_channel`` does, whose calls inherit deadline and cancellation.
 
@@ -65,7 +67,9 @@ def insecure_channel(
     def make(options: list[tuple[str, Any]], chain: _Chain) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(target, options, compression, chain)
 
-    return _with_heartbeat(_made(make, options, interceptors, timeouts), heartbeat, identity, name or target)
+    return _with_heartbeat(
+        _made(make, options, interceptors, timeouts, checked(inband)), heartbeat, identity, name or target
+    )
 
 
 def secure_channel(
@@ -79,13 +83,16 @@ def secure_channel(
     heartbeat: HeartbeatPolicy | None = None,
     identity: Identity | None = None,
     name: str | None = None,
+    inband: InbandPolicy | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.aio.secure_channel`` does; the other arguments are those of ``insecure_channel``."""
 
     def make(options: list[tuple[str, Any]], chain: _Chain) -> grpc.aio.Channel:
         return grpc.aio.secure_channel(target, credentials, options, compression, chain)
 
-    return _with_heartbeat(_made(make, options, interceptors, timeouts), heartbeat, identity, name or target)
+    return _with_heartbeat(
+        _made(make, options, interceptors, timeouts, checked(inband)), heartbeat, identity, name or target
+    )
 
 
 def wrap_channel(
@@ -95,12 +102,13 @@ def wrap_channel(
     heartbeat: HeartbeatPolicy | None = None,
     identity: Identity | None = None,
     name: str | None = None,
+    inband: InbandPolicy | None = None,
 ) -> Channel:
     """Return a channel with this library's powers around one that someone else made.
 
     Closing the returned channel closes ``channel``.
     """
-    return _with_heartbeat(Channel(channel, timeouts), heartbeat, identity, name or "")
+    return _with_heartbeat(Channel(channel, timeouts, inband=checked(inband)), heartbeat, identity, name or "")
 
 
 def client_interceptors(*, timeouts: Timeouts | TimeoutPolicy | None = None) -> list[grpc.aio.ClientInterceptor]:
@@ -112,13 +120,21 @@ def client_interceptors(*, timeouts: Timeouts | TimeoutPolicy | None = None) -> 
 
 
 def server_interceptors(
-    *, policy: ServerPolicy | None = None, accept_after: float | None = DEFAULT_ACCEPT_AFTER
+    *,
+    policy: ServerPolicy | None = None,
+    accept_after: float | None = DEFAULT_ACCEPT_AFTER,
+    inband: InbandPolicy | None = None,
 ) -> list[AioDeadlineServerInterceptor]:
     """Return interceptors for ``grpc.aio.server``; put them before all others.
 
     The arguments are those of ``grpc_heartbeat.server_interceptors``.
     """
-    return [AioDeadlineServerInterceptor(policy, accept_after)]
+    inband = checked(inband)
+    if inband is None:
+        return [AioDeadlineServerInterceptor(policy, accept_after)]
+    from grpc_heartbeat.inband.server_aio import AioInbandServerInterceptor
+
+    return [AioInbandServerInterceptor(inband, policy, accept_after)]
 
 
 def _interceptors(timeouts: Timeouts | TimeoutPolicy | None) -> list[AioDeadlineClientInterceptor]:
@@ -131,6 +147,7 @@ def _made(
     options: ChannelOptions | None,
     interceptors: Sequence[grpc.aio.ClientInterceptor] | None,
     timeouts: Timeouts | TimeoutPolicy | None,
+    inband: InbandPolicy | None,
 ) -> Channel:
     """Return a channel of ours around one that ``make`` makes of options and interceptors.
 
@@ -139,9 +156,13 @@ def _made(
     policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
     wanted = connect_options(options, policy.limits("", streams=False).connect) or []
     if not interceptors:
-        return Channel(make(wanted, None), policy, made_here=True)
+        return Channel(make(wanted, None), policy, inband=inband, made_here=True)
     ours = _interceptors(policy)
-    channel = Channel(make(wanted, [*interceptors, *ours]), policy, limited_inside=True)
+    if inband is not None:
+        from grpc_heartbeat.inband.interceptors_aio import kept_alive
+
+        ours = kept_alive(policy, inband)
+    channel = Channel(make(wanted, [*interceptors, *ours]), policy, inband=inband, limited_inside=True)
     for interceptor in ours:
         interceptor.connection = channel.connection
     return channel

@@ -24,6 +24,7 @@ SYNC_NAMES = {
     "HealthBoard",
     "HeartbeatPolicy",
     "Identity",
+    "InbandPolicy",
     "TimeoutPolicy",
     "Timeouts",
     "add_to_server",
@@ -73,7 +74,7 @@ def test_channels_take_grpcs_arguments_in_grpcs_order(name: str, ours: Any, thei
     reference = list(inspect.signature(getattr(theirs, name)).parameters)
     assert list(mine)[: len(reference)] == reference
     added = [parameter for parameter in mine.values() if parameter.name not in reference]
-    assert [parameter.name for parameter in added] == ["timeouts", "heartbeat", "identity", "name"]
+    assert [parameter.name for parameter in added] == ["timeouts", "heartbeat", "identity", "name", "inband"]
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in added)
 
 

@@ -27,6 +27,7 @@ from grpc_heartbeat.policy import TimeoutPolicy
 
 if TYPE_CHECKING:
     from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
+    from grpc_heartbeat.inband.policy import InbandPolicy
 
 
 class Channel(grpc.aio.Channel):
@@ -45,10 +46,12 @@ class Channel(grpc.aio.Channel):
         inner: grpc.aio.Channel,
         timeouts: Timeouts | TimeoutPolicy | None = None,
         *,
+        inband: InbandPolicy | None = None,
         limited_inside: bool = False,
         made_here: bool = False,
     ) -> None:
         self._inner = inner
+        self._inband = inband
         self.connection = Connection(inner)
         # Other interceptors may see a unary-unary call that is made as a stream; none are known of where we gave none.
         intercepted = unary_intercepted(inner)
@@ -123,12 +126,18 @@ class Channel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> AioUnaryStreamBase:
         self._start_heartbeat()
+        inband = None
+        if self._inband is not None:
+            inband, request_serializer, response_deserializer = self._kept_alive(
+                "unary_stream", method, request_serializer, response_deserializer
+            )
         arguments = (method, request_serializer, response_deserializer, _registered_method)
         inner = make(self._inner.unary_stream, *arguments)
         if self._limited_inside:
             return DroppableUnaryStream(inner, method, self.connection)
         limits = self._timeouts.limits(method, streams=True)
-        return UnaryStream(self, inner, method, limits, self.connection)
+        limited = UnaryStream(self, inner, method, limits, self.connection)
+        return limited if inband is None else inband.unary_stream(limited)
 
     def stream_unary(
         self,
@@ -138,12 +147,18 @@ class Channel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> AioStreamUnaryBase:
         self._start_heartbeat()
+        inband = None
+        if self._inband is not None:
+            inband, request_serializer, response_deserializer = self._kept_alive(
+                "stream_unary", method, request_serializer, response_deserializer
+            )
         arguments = (method, request_serializer, response_deserializer, _registered_method)
         inner: AioStreamUnaryBase = make(self._inner.stream_unary, *arguments)
         if self._limited_inside:
             return inner
         limits = self._timeouts.limits(method, streams=False)
-        return StreamUnary(self, inner, method, limits, self.connection)
+        limited = StreamUnary(self, inner, method, limits, self.connection)
+        return limited if inband is None else inband.stream_unary(limited)
 
     def stream_stream(
         self,
@@ -153,12 +168,30 @@ class Channel(grpc.aio.Channel):
         _registered_method: bool | None = False,
     ) -> AioStreamStreamBase:
         self._start_heartbeat()
+        inband = None
+        if self._inband is not None:
+            inband, request_serializer, response_deserializer = self._kept_alive(
+                "stream_stream", method, request_serializer, response_deserializer
+            )
         arguments = (method, request_serializer, response_deserializer, _registered_method)
         inner = make(self._inner.stream_stream, *arguments)
         if self._limited_inside:
             return DroppableStreamStream(inner, method, self.connection)
         limits = self._timeouts.limits(method, streams=True)
-        return StreamStream(self, inner, method, limits, self.connection)
+        limited = StreamStream(self, inner, method, limits, self.connection)
+        return limited if inband is None else inband.stream_stream(limited)
+
+    def _kept_alive(
+        self, kind: str, method: str, serializer: Serializer | None, deserializer: Deserializer | None
+    ) -> tuple[Any, Serializer | None, Deserializer | None]:
+        """Return what keeps the streams of a method alive, or ``None``, and its serializers for that."""
+        interval = None if self._inband is None else self._inband.interval_of(method)
+        if interval is None:
+            return None, serializer, deserializer
+        from grpc_heartbeat.inband.client_aio import KeepAlive
+
+        inband = KeepAlive(interval)
+        return inband, *inband.codecs(kind, serializer, deserializer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

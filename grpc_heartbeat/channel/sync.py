@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from grpc_heartbeat._types import Deserializer, Serializer
+from grpc_heartbeat._types import Deserializer, Serializer, StreamStreamBase, StreamUnaryBase, UnaryStreamBase
 from grpc_heartbeat.channel.connection import Connection
 from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
@@ -18,6 +18,7 @@ from grpc_heartbeat.policy import TimeoutPolicy
 
 if TYPE_CHECKING:
     from grpc_heartbeat.heartbeat.client import SyncHeartbeat
+    from grpc_heartbeat.inband.policy import InbandPolicy
 
 
 class Channel(grpc.Channel):
@@ -28,8 +29,14 @@ class Channel(grpc.Channel):
         heartbeat: The channel's heartbeat stream, or ``None`` when no policy was given.
     """
 
-    def __init__(self, inner: grpc.Channel, timeouts: Timeouts | TimeoutPolicy | None = None) -> None:
+    def __init__(
+        self,
+        inner: grpc.Channel,
+        timeouts: Timeouts | TimeoutPolicy | None = None,
+        inband: InbandPolicy | None = None,
+    ) -> None:
         self._inner = inner
+        self._inband = inband
         self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
         self.connection = Connection(inner)
         self.heartbeat: SyncHeartbeat | None = None
@@ -68,9 +75,15 @@ class Channel(grpc.Channel):
         request_serializer: Serializer | None = None,
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
-    ) -> UnaryStream:
+    ) -> UnaryStreamBase:
+        inband = None
+        if self._inband is not None:
+            inband, request_serializer, response_deserializer = self._kept_alive(
+                "unary_stream", method, request_serializer, response_deserializer
+            )
         inner = make(self._inner.unary_stream, method, request_serializer, response_deserializer, _registered_method)
-        return UnaryStream(self, inner, method, self._timeouts.limits(method, streams=True))
+        limited = UnaryStream(self, inner, method, self._timeouts.limits(method, streams=True))
+        return limited if inband is None else inband.unary_stream(limited)
 
     def stream_unary(
         self,
@@ -78,9 +91,15 @@ class Channel(grpc.Channel):
         request_serializer: Serializer | None = None,
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
-    ) -> StreamUnary:
+    ) -> StreamUnaryBase:
+        inband = None
+        if self._inband is not None:
+            inband, request_serializer, response_deserializer = self._kept_alive(
+                "stream_unary", method, request_serializer, response_deserializer
+            )
         inner = make(self._inner.stream_unary, method, request_serializer, response_deserializer, _registered_method)
-        return StreamUnary(self, inner, method, self._timeouts.limits(method, streams=False))
+        limited = StreamUnary(self, inner, method, self._timeouts.limits(method, streams=False))
+        return limited if inband is None else inband.stream_unary(limited)
 
     def stream_stream(
         self,
@@ -88,9 +107,27 @@ class Channel(grpc.Channel):
         request_serializer: Serializer | None = None,
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
-    ) -> StreamStream:
+    ) -> StreamStreamBase:
+        inband = None
+        if self._inband is not None:
+            inband, request_serializer, response_deserializer = self._kept_alive(
+                "stream_stream", method, request_serializer, response_deserializer
+            )
         inner = make(self._inner.stream_stream, method, request_serializer, response_deserializer, _registered_method)
-        return StreamStream(self, inner, method, self._timeouts.limits(method, streams=True))
+        limited = StreamStream(self, inner, method, self._timeouts.limits(method, streams=True))
+        return limited if inband is None else inband.stream_stream(limited)
+
+    def _kept_alive(
+        self, kind: str, method: str, serializer: Serializer | None, deserializer: Deserializer | None
+    ) -> tuple[Any, Serializer | None, Deserializer | None]:
+        """Return what keeps the streams of a method alive, or ``None``, and its serializers for that."""
+        interval = None if self._inband is None else self._inband.interval_of(method)
+        if interval is None:
+            return None, serializer, deserializer
+        from grpc_heartbeat.inband.client import KeepAlive
+
+        inband = KeepAlive(interval)
+        return inband, *inband.codecs(kind, serializer, deserializer)
 
     def close(self) -> None:
         if self.heartbeat is not None:

@@ -6,11 +6,17 @@ A proxy that cuts idle streams counts messages, not HTTP/2 PINGs. So where both 
 may still send puts a *beat* into the stream after it has been quiet for the interval. Data messages are not changed by a byte.
 
 A beat is recognised by its first bytes. They are the encoding of protobuf field 536870911, the highest number there is, with
-the text ``GHB1``: no message of a sensible schema begins so. One that does, or a payload that is not protobuf, is *escaped* by
-the sender, so that any bytes can be carried.
+the text ``GHB1``: no message of a sensible schema begins so. What follows is a *token* of eight random bytes, which the server
+chose for this stream and gave to the client in its initial metadata:
 
-    beat     MAGIC  0x00  sequence (4 bytes)  echo (4 bytes)     both big-endian, from 1; 0 is none
-    escaped  MAGIC  0x01  the message
+    beat     MAGIC (10 bytes)  token (8)  sequence (4)  echo (4)     the numbers big-endian, from 1; 0 is none
+
+So data messages need no escaping: one of the same length that begins with the same bytes, by a schema out of the ordinary or by
+malice, is data, because nobody beyond the two ends knows the token. (An end that echoes it to itself deceives itself.)
+
+Agreeing. The client says in the request's metadata that it understands (``KEY``, ``OFFER``). A server that does as well
+answers with the same key and the token. Initial metadata comes before every message, so the client knows in time, and the
+server may send beats as soon as it has sent them. The client's begin when it has seen the answer.
 
 ``echo`` is the sequence of the newest beat received; the round trip is the time from a beat to the first echo of it. An end
 that received a beat owes an echo and pays it at once, so that the round trip measures the way and not the interval; an echo is
@@ -24,16 +30,27 @@ the peer cannot send (it has half-closed, or the kind of RPC has one direction),
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-MAGIC = b"\xfa\xff\xff\xff\x0f\x0dGHB1"
-"""How beats and escaped messages begin: tag and length of the reserved field, and a version. 13 bytes follow the length."""
+KEY = "inband-keepalive-v1"
+"""The metadata entry by which client and server agree."""
+
+OFFER = "1"
+"""Its value in a request."""
+
+MAGIC = b"\xfa\xff\xff\xff\x0f\x14GHB1"
+"""How a beat begins: tag and length of the reserved field, and a version. 20 bytes follow the length."""
+
+TOKEN_BYTES = 8
+"""Length of a token. In metadata it is written as twice as many hexadecimal digits."""
+
+BEAT_BYTES = len(MAGIC) + TOKEN_BYTES + 8
+"""Length of a beat."""
 
 MOST_UNANSWERED = 8
 """Beats sent without a sign of the peer before they stop."""
 
-_BEAT = b"\x00"
-_ESCAPED = b"\x01"
 _NUMBERS = struct.Struct(">II")
 _LAST_SEQUENCE = 2**32 - 1
 
@@ -46,23 +63,31 @@ class Beat:
     echo: int = 0
 
 
-def encode(beat: Beat) -> bytes:
-    """Return the message that carries ``beat``."""
-    return MAGIC + _BEAT + _NUMBERS.pack(beat.sequence, beat.echo)
+def encode(beat: Beat, token: bytes) -> bytes:
+    """Return the message that carries ``beat`` on the stream of ``token``."""
+    return MAGIC + token + _NUMBERS.pack(beat.sequence, beat.echo)
 
 
-def escape(data: bytes) -> bytes:
-    """Return a message that carries ``data``, which begins like a beat."""
-    return MAGIC + _ESCAPED + data
+def decode(message: bytes, token: bytes) -> Beat | None:
+    """Return the beat that ``message`` carries on the stream of ``token``; ``None`` if it is data."""
+    if len(message) != BEAT_BYTES or not message.startswith(MAGIC + token):
+        return None
+    return Beat(*_NUMBERS.unpack_from(message, BEAT_BYTES - _NUMBERS.size))
 
 
-def decode(message: bytes) -> Beat | bytes | None:
-    """Return what a message that begins with ``MAGIC`` carries: a beat, escaped data, or ``None`` for what is not known."""
-    kind, rest = message[len(MAGIC) : len(MAGIC) + 1], message[len(MAGIC) + 1 :]
-    if kind == _ESCAPED:
-        return rest
-    if kind == _BEAT and len(rest) >= _NUMBERS.size:
-        return Beat(*_NUMBERS.unpack_from(rest))
+def offered(metadata: Iterable[tuple[str, str | bytes]] | None) -> bool:
+    """Tell whether a request with ``metadata`` comes from a client that understands beats."""
+    return any(entry[0] == KEY and entry[1] == OFFER for entry in metadata or ())
+
+
+def token_in(metadata: Iterable[tuple[str, str | bytes]] | None) -> bytes | None:
+    """Return the token with which a server agreed, if its initial ``metadata`` has one that is well-formed."""
+    for key, value in metadata or ():
+        if key == KEY and isinstance(value, str) and len(value) == 2 * TOKEN_BYTES:
+            try:
+                return bytes.fromhex(value)
+            except ValueError:
+                return None
     return None
 
 

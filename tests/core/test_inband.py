@@ -6,30 +6,62 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpc_heartbeat.core.inband import MAGIC, MOST_UNANSWERED, Beat, Pulse, decode, encode, escape
+from grpc_heartbeat.core.inband import (
+    BEAT_BYTES,
+    KEY,
+    MAGIC,
+    MOST_UNANSWERED,
+    OFFER,
+    TOKEN_BYTES,
+    Beat,
+    Pulse,
+    decode,
+    encode,
+    offered,
+    token_in,
+)
 from grpc_heartbeat.v1.heartbeat_pb2 import Beat as SomeMessage
 
 numbers = st.integers(0, 2**32 - 1)
+tokens = st.binary(min_size=TOKEN_BYTES, max_size=TOKEN_BYTES)
 
 
-@given(numbers, numbers)
-def test_a_beat_comes_back_as_it_was(sequence: int, echo: int) -> None:
-    assert decode(encode(Beat(sequence, echo))) == Beat(sequence, echo)
+@given(numbers, numbers, tokens)
+def test_a_beat_comes_back_as_it_was(sequence: int, echo: int, token: bytes) -> None:
+    message = encode(Beat(sequence, echo), token)
+    assert len(message) == BEAT_BYTES
+    assert decode(message, token) == Beat(sequence, echo)
 
 
-@given(st.binary(max_size=40))
-def test_any_bytes_survive_escaping(data: bytes) -> None:
-    assert decode(escape(MAGIC + data)) == MAGIC + data
+@given(st.binary(max_size=40), tokens, tokens)
+def test_whatever_begins_with_the_magic_is_data_without_the_token(rest: bytes, token: bytes, other: bytes) -> None:
+    assert token == other or decode(MAGIC + other + rest, token) is None
 
 
-@given(st.binary(max_size=12))
-def test_what_a_stranger_makes_up_is_a_beat_or_data_or_nothing(rest: bytes) -> None:
-    assert isinstance(decode(MAGIC + rest), Beat | bytes | None)
+@given(st.binary(max_size=20), tokens)
+def test_a_message_of_another_length_is_data(rest: bytes, token: bytes) -> None:
+    assert len(rest) == 8 or decode(MAGIC + token + rest, token) is None
 
 
-def test_a_beat_that_reaches_a_protobuf_parser_is_an_unknown_field() -> None:
-    message = SomeMessage.FromString(encode(Beat(7, 3)))
-    assert message == SomeMessage() or not message.ListFields()
+def test_a_beat_that_reaches_a_protobuf_parser_is_one_unknown_field() -> None:
+    message = SomeMessage.FromString(encode(Beat(7, 3), b"12345678"))
+    assert not message.ListFields()
+    assert message.SerializeToString() == encode(Beat(7, 3), b"12345678")
+
+
+def test_client_and_server_agree_in_metadata() -> None:
+    assert offered([("x", "y"), (KEY, OFFER)])
+    assert not offered(None)
+    assert not offered([(KEY, "2"), ("x", OFFER)])
+    assert token_in([("x", "y"), (KEY, "00112233445566ff")]) == bytes.fromhex("00112233445566ff")
+
+
+@pytest.mark.parametrize(
+    "value", ["", "1", "00112233445566f", "00112233445566zz", "00112233445566ff00", b"00112233445566ff"]
+)
+def test_an_answer_that_is_malformed_is_none(value: str | bytes) -> None:
+    assert token_in([(KEY, value)]) is None
+    assert token_in(None) is None
 
 
 def test_a_quiet_stream_beats_at_the_interval_and_a_busy_one_never() -> None:
