@@ -36,8 +36,9 @@ class EarlyAccept:
     def watch(self, scope: SyncScope, context: Any, now: float) -> None:
         """Accept the RPC when its time comes, unless it has ended. Never raises."""
         try:
-            kind = type(context)
-            forgiving = self._classes[kind] if kind in self._classes else self._make(kind, context)
+            forgiving = self._classes.get(type(context), _UNKNOWN)
+            if forgiving is _UNKNOWN:
+                forgiving = self._make(type(context), context)
             if forgiving is not None:
                 context.__class__ = forgiving
                 scope.began = now
@@ -60,6 +61,7 @@ class EarlyAccept:
         return forgiving
 
 
+_UNKNOWN = type(None)
 _MOST_CLASSES = 16
 """Classes of contexts that are known per method: grpcio has one, other interceptors may have their own."""
 

@@ -8,9 +8,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat._types import Metadata
 from grpc_heartbeat.core.deadline import inbound_deadline
 from grpc_heartbeat.core.scope import Reason, Scope
+from grpc_heartbeat.core.server_events import RpcEnded, RpcStarted
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.server_state import end_scope
 
@@ -30,6 +32,8 @@ class InboundScope(Scope):
     watched = False
     limit_timer: Timer | None = None
     """Ends the RPC when the server's own limit passes."""
+    entered: float | None = None
+    """When its handler started, if somebody wants to hear of its end."""
 
     def __init__(self, deadline: float | None, method: Method) -> None:  # all of Scope's, without its frame
         self.deadline = deadline
@@ -51,10 +55,11 @@ class InboundScope(Scope):
     def finish(self) -> None:
         self.finished = self.reason is None
         self.members.clear()
-        self.over()
+        if self.watched or self.limit_timer is not None:
+            self.over()
 
     def over(self) -> None:
-        """Let go of what belongs to an RPC in flight. Called at the end of the RPC and of its handler."""
+        """Let go of what belongs to an RPC in flight. Called when it ends, or its handler, whichever is first."""
         if self.watched:
             self._server.live.discard(self)
         if self.limit_timer is not None:
@@ -96,8 +101,11 @@ class SyncScope(InboundScope):
         except Exception as error:
             _faults.record("server.watch", error)
 
-    def over(self) -> None:
-        super().over()
+    def finish(self) -> None:
+        self.finished = self.reason is None
+        self.members.clear()
+        if self.watched or self.limit_timer is not None:
+            self.over()
         self.context = None
 
 
@@ -130,8 +138,11 @@ class AioScope(InboundScope):
             return _reason_of_reset(self, now)
         return reason
 
-    def over(self) -> None:
-        super().over()
+    def finish(self) -> None:
+        self.finished = self.reason is None
+        self.members.clear()
+        if self.watched or self.limit_timer is not None:
+            self.over()
         self.task = None
 
 
@@ -147,6 +158,26 @@ def deadline_of(context: Any, metadata: Metadata | None, now: float, arrived: fl
     except Exception as error:
         _faults.record("server.deadline_of", error)
         return None
+
+
+def tell_started(scope: InboundScope, now: float, arrived: float | None) -> None:
+    """Tell the observers of all RPCs that the handler of one starts."""
+    scope.entered = now
+    delay = 0.0 if arrived is None else now - arrived
+    rpc_events.emit(RpcStarted(now, scope.method, scope.remaining(now), delay))
+
+
+def tell_over(scope: InboundScope) -> None:
+    """Tell them that the handler has let go. They have heard of its start."""
+    entered = scope.entered
+    if entered is None:
+        return
+    scope.entered = None
+    now = monotonic()
+    reason = scope.why(now)
+    rpc_events.emit(
+        RpcEnded(now, scope.method, scope.remaining(now), now - entered, None if reason is None else reason.value)
+    )
 
 
 def rpc_ended(scope: InboundScope) -> None:

@@ -15,11 +15,18 @@ from typing import Any
 
 import grpc
 
+from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.interceptors.accepting_aio import EarlyAccept, PlainAcceptingContext
 from grpc_heartbeat.interceptors.handlers import behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.interceptors.inbound import InboundScope, deadline_of, rpc_ended
+from grpc_heartbeat.interceptors.inbound import (
+    InboundScope,
+    deadline_of,
+    rpc_ended,
+    tell_over,
+    tell_started,
+)
 from grpc_heartbeat.interceptors.limiting import in_time, stream_in_time
 from grpc_heartbeat.interceptors.limiting_aio import PlainLimit, start
 from grpc_heartbeat.interceptors.method import Method
@@ -88,6 +95,8 @@ class PlainRpc:
             start(PlainLimit(scope, method, own, now, context, self), own, scope, self._loop)
         if self.over:
             rpc_ended(scope)
+        if rpc_events.listening:
+            tell_started(scope, now, self._arrived)
         return scope
 
     def reached(self, task: Any) -> None:
@@ -113,6 +122,8 @@ def _plain_response(behavior: Behavior, rpc: PlainRpc) -> Behavior:
         try:
             return behavior(request, rpc.accepting or context)
         finally:
+            if scope.entered is not None:
+                tell_over(scope)
             restore(token)
             scope.finish()
             rpc.settle()

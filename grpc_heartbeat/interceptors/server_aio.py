@@ -24,6 +24,7 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.core.admission import ServerStats
@@ -31,7 +32,7 @@ from grpc_heartbeat.core.events import Observers
 from grpc_heartbeat.interceptors.accepting_aio import AcceptingContext, EarlyAccept
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.interceptors.inbound import AioScope, deadline_of, rpc_ended
+from grpc_heartbeat.interceptors.inbound import AioScope, deadline_of, rpc_ended, tell_over, tell_started
 from grpc_heartbeat.interceptors.limiting_aio import AioLimit, limited, start
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.plain_aio import PlainHandler
@@ -130,6 +131,8 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope 
         scope.limit = AioLimit(scope, method, own, now)
         start(scope.limit, own, scope, asyncio.get_running_loop())
     current_scope.set(scope)
+    if rpc_events.listening:
+        tell_started(scope, now, arrived)
     return scope
 
 
@@ -158,9 +161,15 @@ def _coroutine(behavior: Behavior, method: Method, early: EarlyAccept | None) ->
             await _settle(scope, error)
             raise
         finally:
+            if scope.entered is not None:
+                tell_over(scope)
             scope.finish()
-        if scope.accepting is not None or scope.limit is not None:
-            await _settle(scope)
+        if scope.accepting is not None:
+            scope.accepting.pending = False
+            if scope.accepting.sending is not None:
+                await scope.accepting.settle()
+        if scope.limit is not None and scope.limit.passed:
+            await scope.limit.abort(scope.context)
         return response
 
     return handle
@@ -184,12 +193,19 @@ def _generator(behavior: Behavior, method: Method, early: EarlyAccept | None) ->
                     accepting = None
                 yield response
         except asyncio.CancelledError as error:
+            tell_over(scope)
             await _settle(scope, error)
             raise
+        except GeneratorExit:
+            tell_over(scope)
+            raise
         except Exception as error:
+            tell_over(scope)
             scope.finish()
             await _settle(scope, error)
             raise
+        if scope.entered is not None:
+            tell_over(scope)
         scope.finish()
         await _settle(scope)
 

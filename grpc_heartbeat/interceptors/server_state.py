@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat.core.admission import Admission, ServerStats
 from grpc_heartbeat.core.events import Event, Observer, Observers
 from grpc_heartbeat.core.scope import Reason, Scope
@@ -48,8 +49,7 @@ class ServerState:
         """Count an RPC whose budget is spent; return the details of its rejection."""
         with self._lock:
             self._admission.expired(method.counts)
-        if self.observers:
-            self.observers.emit(RpcExpired(now, method.path))
+        self.tell(RpcExpired(now, method.path))
         return f"{method.path} was not started: its deadline had passed while the request was under way or queued"
 
     def admit(
@@ -79,11 +79,10 @@ class ServerState:
             if arrived is not None:
                 self._admission.delayed(delay)
             rejected = self._admission.rejects(method.counts, short, now)
-        if self.observers:
-            if short and left is not None and minimum is not None:
-                self.observers.emit(RpcRejected(now, method.path, left, minimum, rejected))
-            if not rejected:
-                self.observers.emit(RpcStarted(now, method.path, left, delay))
+        if short and left is not None and minimum is not None:
+            self.tell(RpcRejected(now, method.path, left, minimum, rejected))
+        if self.observers and not rejected:
+            self.observers.emit(RpcStarted(now, method.path, left, delay))
         if rejected:
             return (
                 deadline,
@@ -102,9 +101,11 @@ class ServerState:
             return self._admission.stats()
 
     def tell(self, event: Event) -> None:
-        """Hand ``event`` to the observers."""
+        """Hand ``event`` to the observers, those of this server and those of all."""
         if self.observers:
             self.observers.emit(event)
+        if rpc_events:
+            rpc_events.emit(event)
 
     def drain(self, cancel: bool) -> None:
         """Note that the server is shutting down; with ``cancel``, call the work of all RPCs in flight off."""
