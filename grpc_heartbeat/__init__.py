@@ -134,6 +134,7 @@ def wrap_channel(
     Closing the returned channel closes ``channel``.
     """
     wrapped = Channel(channel, timeouts, checked(inband))
+    wrapped.connection.name = name or ""
     if heartbeat is not None:
         wrapped.start_heartbeat(heartbeat, identity or Identity(), name or "")
     return wrapped

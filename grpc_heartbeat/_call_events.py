@@ -1,9 +1,25 @@
-"""The observers of outbound calls: channels tell them of calls that ended early. An empty list costs one test."""
+"""The observers of this process: of outbound calls that end early, of inbound RPCs, and of all heartbeats.
+
+Theory of operation. Whoever wants to hear of something wants, as a rule, to hear of it wherever it happens, and does not know
+every channel and server of the program. So there is one list per kind of event. An empty list costs its callers one truth
+test, so that everything else is made when somebody listens.
+
+An early end is often noticed by a timer or a thread of gRPC's. Its observers run in the context in which the call was made, so
+that the span that was current there is current for them; for calls that were under way when the first observer came, in
+whatever context there is.
+"""
 
 from __future__ import annotations
 
+import threading
+from contextvars import Context
+from time import monotonic
+from typing import Any, Protocol
+
 from grpc_heartbeat import _faults
-from grpc_heartbeat.core.events import Event, Observer, Observers
+from grpc_heartbeat.core.call_events import CallEndedEarly
+from grpc_heartbeat.core.events import Observer, Observers
+from grpc_heartbeat.core.wording import Verdict
 
 
 def _failed(_: Observer, error: Exception) -> None:
@@ -11,13 +27,67 @@ def _failed(_: Observer, error: Exception) -> None:
 
 
 call_events = Observers(_failed)
+"""Who hears of outbound calls that end early."""
+
+rpc_events = Observers(_failed)
+"""Who hears of inbound RPCs."""
+
+beat_events = Observers(_failed)
+"""Who hears of heartbeats."""
+
+_telling = threading.Lock()
+
+
+class CallInFlight(Protocol):
+    """What has to be known of a call to tell of its early end."""
+
+    method: str
+    started: float
+    limit: float | None
+    origin: Context | None
+    reported: bool
+
+
+def tell_ended(
+    method: str, verdict: Verdict, left: float | None, line: Any = None, origin: Context | None = None
+) -> None:
+    """Tell the observers that a call of ``method`` ended early. Never raises.
+
+    Args:
+        method: Its full name.
+        verdict: How it ended.
+        left: Seconds that were left of its budget, if it had one.
+        line: Its channel's connection, for its name.
+        origin: The context in which it was made; not one that anything else runs in. Default: the current one.
+    """
+    peer = getattr(line, "name", "")
+    event = CallEndedEarly(monotonic(), method, verdict.status, verdict.details, verdict.facts, left, peer)
+    try:
+        if origin is None:
+            call_events.emit(event)
+        else:
+            origin.run(call_events.emit, event)
+    except Exception as error:
+        _faults.record("events.tell", error)
+
+
+def tell_flight_ended(flight: CallInFlight, verdict: Verdict, line: Any, ended_at: float | None = None) -> None:
+    """Tell the observers that the call of ``flight`` ended early, once, whoever notices it first. Never raises."""
+    with _telling:
+        if flight.reported:
+            return
+        flight.reported = True
+    left = None
+    if flight.limit is not None:
+        left = flight.limit - ((monotonic() if ended_at is None else ended_at) - flight.started)
+    tell_ended(flight.method, verdict, left, line, flight.origin)
 
 
 def observe_calls(observer: Observer) -> Observer:
     """Have ``observer`` hear of every outbound call of this process that ends early, in the thread in which it is noticed.
 
     It gets ``CallEndedEarly`` values, must be quick, and is removed after it has raised once. Usable as a decorator; undo it
-    with ``stop_observing_calls``.
+    with ``stop_observing_calls``. A call whose end nobody asks for may end unnoticed on asyncio.
     """
     return call_events.add(observer)
 
@@ -27,4 +97,25 @@ def stop_observing_calls(observer: Observer) -> None:
     call_events.remove(observer)
 
 
-__all__ = ["Event", "call_events", "observe_calls", "stop_observing_calls"]
+def observe_rpcs(observer: Observer) -> Observer:
+    """Have ``observer`` hear of inbound RPCs of this process: ``RpcEvent`` and its kinds, as ``observe_calls`` does.
+
+    ``RpcStarted`` and ``RpcEnded`` come in the handler's thread and context, so with the span that is current there; they cost
+    every RPC a little.
+    """
+    return rpc_events.add(observer)
+
+
+def stop_observing_rpcs(observer: Observer) -> None:
+    """Undo ``observe_rpcs``; unknown observers are ignored."""
+    rpc_events.remove(observer)
+
+
+def observe_beats(observer: Observer) -> Observer:
+    """Have ``observer`` hear of every heartbeat of this process: ``HeartbeatEvent`` values, as ``observe_calls`` does."""
+    return beat_events.add(observer)
+
+
+def stop_observing_beats(observer: Observer) -> None:
+    """Undo ``observe_beats``; unknown observers are ignored."""
+    beat_events.remove(observer)

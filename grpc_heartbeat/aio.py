@@ -171,6 +171,7 @@ def _made(
 def _with_heartbeat(
     channel: Channel, heartbeat: HeartbeatPolicy | None, identity: Identity | None, name: str
 ) -> Channel:
+    channel.connection.name = name
     if heartbeat is not None:
         channel.plan_heartbeat(heartbeat, identity or Identity(), name)
     return channel

@@ -1,8 +1,28 @@
-"""The events that observers hear, as in ``channel.heartbeat.observers.add(function)``; each is a frozen value."""
+"""The events that observers hear; each is a frozen value.
+
+``channel.heartbeat.observers.add(function)`` hears of one heartbeat, an interceptor's ``observers`` of one server. Of the whole
+process:
+
+- ``observe_calls``: of outbound calls that a limit ended (``CallEndedEarly``);
+- ``observe_rpcs``: of inbound RPCs (``RpcEvent`` and its kinds), where our server interceptors are;
+- ``observe_beats``: of every heartbeat (``HeartbeatEvent``).
+
+Observers run in the thread that met the event and must be quick. One that raises is logged and removed.
+"""
 
 from __future__ import annotations
 
+from grpc_heartbeat._call_events import (
+    observe_beats,
+    observe_calls,
+    observe_rpcs,
+    stop_observing_beats,
+    stop_observing_calls,
+    stop_observing_rpcs,
+)
+from grpc_heartbeat.core.call_events import CallEndedEarly
 from grpc_heartbeat.core.events import Event, Observer, Observers
+from grpc_heartbeat.core.facts import TimeoutFacts
 from grpc_heartbeat.core.heartbeat_events import (
     BeatAbandoned,
     BeatAcked,
@@ -17,21 +37,33 @@ from grpc_heartbeat.core.heartbeat_events import (
     StreamOpened,
     StreamOpening,
 )
-from grpc_heartbeat.core.server_events import RpcAccepted, RpcEvent, RpcExpired, RpcOverran, RpcRejected, RpcStarted
+from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
+from grpc_heartbeat.core.server_events import (
+    RpcAccepted,
+    RpcEnded,
+    RpcEvent,
+    RpcExpired,
+    RpcOverran,
+    RpcRejected,
+    RpcStarted,
+)
 
 __all__ = [
     "BeatAbandoned",
     "BeatAcked",
     "BeatMissed",
     "BeatSent",
+    "CallEndedEarly",
     "Event",
     "HeartbeatClosed",
+    "HeartbeatEvent",
     "LateEcho",
     "Observer",
     "Observers",
     "PeerIdentified",
     "PeerLeft",
     "RpcAccepted",
+    "RpcEnded",
     "RpcEvent",
     "RpcExpired",
     "RpcOverran",
@@ -41,4 +73,11 @@ __all__ = [
     "StreamFailed",
     "StreamOpened",
     "StreamOpening",
+    "TimeoutFacts",
+    "observe_beats",
+    "observe_calls",
+    "observe_rpcs",
+    "stop_observing_beats",
+    "stop_observing_calls",
+    "stop_observing_rpcs",
 ]

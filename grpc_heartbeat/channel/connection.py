@@ -47,6 +47,9 @@ class Waiting(Protocol):
 
 
 class _Connection:
+    name = ""
+    """The channel's name in telemetry."""
+
     def __init__(self, channel: Any) -> None:
         self._read = state_reader(channel)
         self._seen: grpc.ChannelConnectivity | None = None

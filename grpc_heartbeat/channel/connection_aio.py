@@ -51,6 +51,9 @@ class Connection:
 
     last_error: str | None = None
 
+    name = ""
+    """The channel's name in telemetry."""
+
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
         self._waiting: set[Waiting] = set()

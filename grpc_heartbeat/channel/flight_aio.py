@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from time import monotonic
 from typing import Any
 
@@ -27,6 +28,7 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat import _abandoned, _faults
+from grpc_heartbeat._call_events import call_events, tell_flight_ended
 from grpc_heartbeat._loop_timers import loop_timers
 from grpc_heartbeat.channel.connection_aio import Connection
 from grpc_heartbeat.channel.layers import Layers
@@ -115,6 +117,10 @@ class Flight(Timer):
     late = False
     """Whether the call was over before anybody looked, so that nobody knows when it ended."""
     made_at: str | None = None
+    origin: Context | None = None
+    """What was current where the call was made, if somebody wants to hear of early ends."""
+    reported = False
+    """Whether they have heard of this one."""
     waiters: tuple[asyncio.Task[Any], ...] = ()
     """Tasks that wait where grpcio does not wake them when the call is cancelled: to write before there is a connection."""
     woken: Sequence[asyncio.Task[Any]] = ()
@@ -150,6 +156,8 @@ class Flight(Timer):
         """Watch over ``call``. Everything but ``loop`` must have been stored."""
         self.call = call
         self.loop = loop = running_loop()
+        if call_events.listening:
+            self.origin = copy_context()
         scope = self.scope
         if scope is not None:
             # What ``scope.adopt`` does, without its frame.
@@ -277,10 +285,13 @@ class Flight(Timer):
         self.release()
         if not call.cancel():
             self.verdict = None
-        elif self.waiters:
+            return
+        if self.waiters:
             self.woken = [task for task in self.waiters if task is not asyncio.current_task()]
             for task in self.woken:
                 task.cancel()
+        if call_events:
+            tell_flight_ended(self, verdict, self.connection)
 
     def dropped(self, call: Any) -> None:
         """The application has let go of its call object for a response stream. From any thread."""
@@ -330,6 +341,8 @@ class Flight(Timer):
         if not self._asked:
             self._asked = True
             self._told = self._judge(code.name, details)
+            if self._told is not None and call_events:
+                tell_flight_ended(self, self._told, self.connection)
         return self._told
 
     def _judge(self, status: str, details: str) -> Verdict | None:

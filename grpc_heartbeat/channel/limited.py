@@ -7,12 +7,14 @@ does with its own.
 
 from __future__ import annotations
 
+from contextvars import Context, copy_context
 from time import monotonic
 from typing import Any
 
 import grpc
 
 from grpc_heartbeat import _abandoned, _faults
+from grpc_heartbeat._call_events import call_events, tell_flight_ended
 from grpc_heartbeat._grpcio import cancel_at_once, headers_seen, single_threaded
 from grpc_heartbeat.channel.delegate import DelegatingCall
 from grpc_heartbeat.channel.flight import Flight, Line, in_a_thread
@@ -41,6 +43,10 @@ class HeldFlight(Flight):
     splits = True
     """Whether its initial metadata is read before its response."""
     ended_at: float | None = None
+    origin: Context | None = None
+    """What was current where the call was made, if somebody wants to hear of early ends."""
+    reported = False
+    """Whether they have heard of this one."""
 
     def __init__(
         self, method: str, layers: Layers, started: float, line: Line, timeout: Any, scope: Scope | None, limit: Any
@@ -51,6 +57,8 @@ class HeldFlight(Flight):
         self.limit = limit
         self.claims: list[Verdict | str] = []
         """Who wanted to end the call, in this order: a verdict of ours, or the application. The first one did it."""
+        if call_events.listening:
+            self.origin = copy_context()
 
     def hold(self, call: Any) -> None:
         """Watch ``call`` until it is done."""
@@ -64,7 +72,10 @@ class HeldFlight(Flight):
 
     def _ended(self) -> None:
         try:
+            call, line = self.call, self.line
             self.done()
+            if call is not None and call_events:
+                self._report(call, line)
         except Exception as error:  # would stop grpcio's thread
             _faults.record("channel.done", error)
 
@@ -85,8 +96,11 @@ class HeldFlight(Flight):
         if call is None:
             return
         self.claims.append(verdict)
+        line = self.line
         if cancel_at_once(call, status_of(verdict), verdict.details):
             self.done()
+            if call_events:
+                self._ended_here(call, verdict, line)
         else:
             in_a_thread(call.cancel, "channel.cancel")
 
@@ -104,8 +118,24 @@ class HeldFlight(Flight):
         call.initial_metadata()
         self.note_accepted()
 
+    def _ended_here(self, call: Any, verdict: Verdict, line: Line) -> None:
+        if single_threaded(call):  # to look at it might take its lock
+            tell_flight_ended(self, verdict, line, self.ended_at)
+        else:
+            self._report(call, line)
+
+    def _report(self, call: Any, line: Line) -> None:
+        if call.code() is not grpc.StatusCode.OK and timeout_of(call) is None:
+            self.tell(call, line)
+
     def tell(self, call: Any, line: Line) -> Verdict | None:
-        """Return how the end of ``call``, which is done and was not OK, is to be told."""
+        """Return how the end of ``call``, which is done and was not OK, is to be told; tell observers of it, too."""
+        verdict = self._verdict_of(call, line)
+        if verdict is not None and call_events:
+            tell_flight_ended(self, verdict, line, self.ended_at)
+        return verdict
+
+    def _verdict_of(self, call: Any, line: Line) -> Verdict | None:
         status = call.code().name
         details = call.details() or ""
         if self.claims:
@@ -236,6 +266,8 @@ class LimitedCall(DelegatingCall):
             response = next(self._inner)
         except (StopIteration, grpc.RpcError) as error:
             self._flight.done()
+            if call_events:
+                self._told()
             if error is self._inner:
                 raise self from None
             raise

@@ -32,10 +32,11 @@ from grpc_heartbeat.channel.ended_aio import (
 )
 from grpc_heartbeat.channel.flight_aio import Flight, LoopLayers
 from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests_aio import watched_requests
 from grpc_heartbeat.core.deadline import BUDGET_KEY
 from grpc_heartbeat.core.limits import Limits, Part
-from grpc_heartbeat.core.outgoing import plan, refuse
+from grpc_heartbeat.core.outgoing import plan
 from grpc_heartbeat.core.wording import Verdict
 
 WITHOUT: dict[str, tuple[Part, ...]] = {
@@ -79,7 +80,7 @@ class _MultiCallable:
         started = monotonic()
         limit, budget, allowed = plan(timeout, limits.total, scope, started)
         if not allowed:
-            return self._ended(refuse(self._method, timeout, limits, scope, limit))
+            return self._ended(refused(self._method, timeout, limits, scope, limit, self._connection))
         if budget is not None:
             entries = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
             metadata = grpc.aio.Metadata(*entries)  # grpc.aio is slower with a tuple

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat._call_events import call_events, tell_ended
 from grpc_heartbeat._grpcio import CancelHandle, calling, reword
 from grpc_heartbeat.channel.connection import NOWHERE
 from grpc_heartbeat.channel.flight import Flight, Line
@@ -115,5 +116,7 @@ def annotate(
             setattr(error, TIMEOUT_ATTRIBUTE, verdict.facts)
             if verdict.details != details:
                 reword(error, status_of(verdict), verdict.details)
+            if call_events:
+                tell_ended(method, verdict, None if limit is None else limit - elapsed, line)
     except Exception as fault:
         _faults.record("channel.annotate", fault)

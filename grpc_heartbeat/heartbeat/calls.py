@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat.core.events import Observer
+from grpc_heartbeat._call_events import beat_events
+from grpc_heartbeat.core.events import Event, Observer
 from grpc_heartbeat.core.heartbeat_events import FailureCause
+from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
 
 SERVICE = "grpc_heartbeat.v1.Heartbeat"
 KEEPALIVE = f"/{SERVICE}/Keepalive"
@@ -27,6 +31,13 @@ _REFUSALS = frozenset(
 
 _OVERWRITTEN = (grpc.StatusCode.INTERNAL, "Internal error from Core")
 """What grpc.aio makes of any status that arrives while a write is under way: the peer's own is lost."""
+
+
+def tell_all(heartbeat: Any, event: Event, beats: Any) -> None:
+    """Tell the observers of all heartbeats of an event of this one; ``beats`` has its stream's spans, if it has any."""
+    trace = None if beats is None else beats.ended
+    own, policy = heartbeat.identity, heartbeat.policy
+    beat_events.emit(HeartbeatEvent(event.at, heartbeat.name, policy.type, own, heartbeat.snapshot(), event, trace))
 
 
 def failure_cause(code: grpc.StatusCode | None, details: str | None) -> FailureCause:

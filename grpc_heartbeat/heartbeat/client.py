@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat._call_events import beat_events
 from grpc_heartbeat._timers import clock
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event, Observers
@@ -149,5 +150,7 @@ class SyncHeartbeat:
             beats.observe(event)
         if self.observers:
             self.observers.emit(event)
+        if beat_events:
+            calls.tell_all(self, event, beats)
         if self.owner is not None and self.owner() is None and not self._closing.is_set():
             self._leave()

@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat._call_events import beat_events
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event, Observers
 from grpc_heartbeat.core.heartbeat_client import HeartbeatClient
@@ -100,6 +101,8 @@ class AioHeartbeat:
                 beats.observe(event)
             if self.observers:
                 self.observers.emit(event)
+            if beat_events:
+                calls.tell_all(self, event, beats)
         if self.owner is not None and self.owner() is None:
             self._leave()
 

@@ -20,11 +20,12 @@ from grpc_heartbeat.channel.flight import Line
 from grpc_heartbeat.channel.layers import Layers
 from grpc_heartbeat.channel.limited import HeldFlight, hold
 from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests import WatchedRequests
 from grpc_heartbeat.channel.scoped import BlockedCall, BlockedFlight, annotate, block_in
 from grpc_heartbeat.config import Timeouts
 from grpc_heartbeat.core.limits import Part
-from grpc_heartbeat.core.outgoing import inheritable, plan, refuse
+from grpc_heartbeat.core.outgoing import inheritable, plan
 from grpc_heartbeat.errors import EndedCall
 from grpc_heartbeat.policy import TimeoutPolicy
 
@@ -92,7 +93,7 @@ class DeadlineClientInterceptor(
         started = monotonic()
         limit, budget, allowed = plan(details.timeout, limits.total, scope, started)
         if not allowed:
-            return EndedCall(refuse(details.method, details.timeout, limits, scope, limit))
+            return EndedCall(refused(details.method, details.timeout, limits, scope, limit))
         changed = _changed(details, limit, budget)
         line: Line = NOWHERE
         flight = None
@@ -137,7 +138,7 @@ class DeadlineClientInterceptor(
         started = monotonic()
         limit, budget, allowed = plan(details.timeout, layers.limits.total, scope, started)
         if not allowed:
-            return EndedCall(refuse(details.method, details.timeout, layers.limits, scope, limit))
+            return EndedCall(refused(details.method, details.timeout, layers.limits, scope, limit))
         changed = _changed(details, limit, budget)
         if scope is None and limit is None and not layers.watched:
             return continuation(changed, request)

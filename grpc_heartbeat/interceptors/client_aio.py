@@ -34,10 +34,11 @@ from grpc_heartbeat.channel.ended_aio import (
 from grpc_heartbeat.channel.flight_aio import Flight, LoopLayers
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.multicallables_aio import WITHOUT
+from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests_aio import watched_requests
 from grpc_heartbeat.config import Timeouts
 from grpc_heartbeat.core.limits import Limits, Part
-from grpc_heartbeat.core.outgoing import inheritable, plan, refuse
+from grpc_heartbeat.core.outgoing import inheritable, plan
 from grpc_heartbeat.core.wording import Verdict
 from grpc_heartbeat.policy import TimeoutPolicy
 
@@ -70,7 +71,7 @@ class AioDeadlineClientInterceptor(grpc.aio.ClientInterceptor):
         started = monotonic()
         limit, budget, allowed = plan(details.timeout, limits.total, scope, started)
         if not allowed:
-            return self._ended(refuse(method, details.timeout, limits, scope, limit))
+            return self._ended(refused(method, details.timeout, limits, scope, limit, self.connection))
         flight = None
         if limit is not None or scope is not None or layers.watched or self._streams:
             flight = Flight()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from grpc_heartbeat._current import current_scope, restore
-from grpc_heartbeat.core.scope import Scope
+from grpc_heartbeat.interceptors.inbound import InboundScope, tell_over
 
 
 class ScopedResponses:
@@ -17,7 +17,7 @@ class ScopedResponses:
 
     __slots__ = ("_responses", "_scope")
 
-    def __init__(self, responses: Any, scope: Scope) -> None:
+    def __init__(self, responses: Any, scope: InboundScope) -> None:
         self._responses = responses
         self._scope = scope
 
@@ -30,7 +30,13 @@ class ScopedResponses:
         try:
             return next(self._responses)
         except BaseException:
+            if self._scope.entered is not None:
+                tell_over(self._scope)
             self._scope.finish()
             raise
         finally:
             restore(token)
+
+    def __del__(self) -> None:
+        if self._scope.entered is not None:  # the RPC ended between two steps
+            tell_over(self._scope)

@@ -74,7 +74,11 @@ class BeatTracing:
 
 
 class ClientBeats:
-    """The client's spans on one stream. Beats start on one thread at a time; faults of OpenTelemetry stay in here."""
+    """The client's spans on one stream. Beats start on one thread at a time; faults of OpenTelemetry stay in here.
+
+    Attributes:
+        ended: The context of the span that the last event ended, if it ended a beat's.
+    """
 
     def __init__(self, tracing: BeatTracing) -> None:
         self._tracing = tracing
@@ -82,6 +86,7 @@ class ClientBeats:
         self._open: Span | None = None
         self._links: list[Link] = []
         self._spans: dict[int, Span] = {}
+        self.ended: SpanContext | None = None
 
     def start(self, sequence: int) -> bytes:
         """Begin the span of a beat that is about to be sent; return the trace context to send with it, or ``b""``."""
@@ -105,6 +110,7 @@ class ClientBeats:
 
     def observe(self, event: Event) -> None:
         """Hear an event of the stream, in order."""
+        self.ended = None
         try:
             self._observe(event)
         except Exception as error:
@@ -147,7 +153,7 @@ class ClientBeats:
         span.set_attribute("heartbeat.outcome", "acked")
         if event.ack.status is not ServingStatus.UNKNOWN:
             span.set_attribute("heartbeat.serving_status", event.ack.status.name)
-        span.end()
+        self._close(span)
 
     def _end(self, sequence: int, outcome: str, why: str, **details: int) -> None:
         span = self._spans.pop(sequence, None)
@@ -160,7 +166,11 @@ class ClientBeats:
             )
             span.set_attribute("error.type", "heartbeat_missed")
             span.set_status(Status(StatusCode.ERROR, why))
+        self._close(span)
+
+    def _close(self, span: Span) -> None:
         span.end()
+        self.ended = span.get_span_context()
 
 
 class ServerBeats:

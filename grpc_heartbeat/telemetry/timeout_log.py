@@ -7,13 +7,10 @@ times a second into the sinks. A sink that raises is dropped and the fault recor
 
 from __future__ import annotations
 
-import json
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._call_events import observe_calls, stop_observing_calls
@@ -22,21 +19,12 @@ from grpc_heartbeat.config import Identity
 from grpc_heartbeat.core.call_events import CallEndedEarly
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.record_queue import RecordQueue
+from grpc_heartbeat.telemetry.timeout_sinks import JsonLinesSink, LoggingSink, OpenTelemetrySink, Record, Sink
 
-Record = Mapping[str, Any]
+__all__ = ["JsonLinesSink", "LoggingSink", "OpenTelemetrySink", "Sink", "TimeoutLog"]
 
 _PAUSE = 0.2
 """Seconds between two rounds of writing."""
-
-
-class Sink(Protocol):
-    """Where records go. Called from one thread; may block."""
-
-    def write(self, records: list[Record]) -> None:
-        """Write ``records``, oldest first."""
-
-    def close(self) -> None:
-        """Release what it holds."""
 
 
 class TimeoutLog:
@@ -93,9 +81,12 @@ class TimeoutLog:
     def close(self) -> None:
         """Write what is queued, end the thread and close the sinks. Idempotent."""
         stop_observing_calls(self._observe)
-        self._closing.set()
-        if self._thread is not None:
-            self._thread.join()
+        if not self._closing.is_set():
+            self._closing.set()
+            if self._thread is None:
+                self._end()
+            else:
+                self._thread.join()
 
     def __enter__(self) -> TimeoutLog:
         return self.start()
@@ -132,6 +123,9 @@ class TimeoutLog:
     def _run(self) -> None:
         while not self._closing.wait(_PAUSE):
             self._write()
+        self._end()
+
+    def _end(self) -> None:
         self._write()
         for sink in self._sinks:
             self._guarded(sink, sink.close)
@@ -152,80 +146,12 @@ class TimeoutLog:
         return True
 
 
-def _trace() -> dict[str, str]:
+def _trace() -> dict[str, Any]:
     """Return the ids of the span that is current, if there is one."""
     from opentelemetry import trace  # loaded only where records are made
 
     context = trace.get_current_span().get_span_context()
     if not context.is_valid:
         return {}
-    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
-
-
-class LoggingSink:
-    """Writes each record as one line of ``logging``, with its fields as the record's ``timeout`` attribute."""
-
-    def __init__(self, logger: logging.Logger | None = None, level: int = logging.WARNING) -> None:
-        self._logger = logger or logging.getLogger("grpc_heartbeat.timeouts")
-        self._level = level
-
-    def write(self, records: list[Record]) -> None:
-        for record in records:
-            self._logger.log(
-                self._level,
-                "%s ended early: %s time-out, %s after %.3f s (%s)",
-                record["method"],
-                record["layer"],
-                record["status"],
-                record["elapsed"],
-                record["source"],
-                extra={"timeout": record},
-            )
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-class JsonLinesSink:
-    """Appends each record to a file as one line of JSON."""
-
-    def __init__(self, path: str | Path) -> None:
-        self._file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115  # closed by close()
-
-    def write(self, records: list[Record]) -> None:
-        self._file.writelines(f"{json.dumps(record)}\n" for record in records)
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class OpenTelemetrySink:
-    """Emits each record through OpenTelemetry's logs API, as the event ``grpc_heartbeat.timeout``.
-
-    Args:
-        logger_provider: Default: the global one.
-    """
-
-    def __init__(self, logger_provider: Any = None) -> None:
-        from opentelemetry._logs import get_logger_provider
-
-        self._logger = (logger_provider or get_logger_provider()).get_logger("grpc_heartbeat")
-
-    def write(self, records: list[Record]) -> None:
-        from opentelemetry._logs import LogRecord, SeverityNumber
-
-        for record in records:
-            attributes = {f"grpc_heartbeat.timeout.{key}": value for key, value in record.items() if value is not None}
-            self._logger.emit(
-                LogRecord(
-                    timestamp=record["time_unix_nano"],
-                    severity_number=SeverityNumber.WARN,
-                    severity_text="WARN",
-                    body=f"{record['method']} ended early by its {record['layer']} time-out",
-                    attributes={**attributes, "event.name": "grpc_heartbeat.timeout"},
-                )
-            )
-
-    def close(self) -> None:
-        """Nothing is held: the provider is the application's."""
+    flags = int(context.trace_flags)
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}", "trace_flags": flags}

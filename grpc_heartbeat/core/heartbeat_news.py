@@ -1,0 +1,30 @@
+"""What observers of all heartbeats hear: an event, and whose it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grpc_heartbeat.config import BeatType, Identity
+from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatEvent(Event):
+    """Something happened to a heartbeat of this process.
+
+    Attributes:
+        name: The heartbeat's, mostly the target of its channel.
+        type: What its beats ask for.
+        own: Who this process is.
+        snapshot: What is known about the peer now.
+        event: What happened.
+        trace: The ``opentelemetry.trace.SpanContext`` of the beat's span, if the event ended a beat that is traced.
+    """
+
+    name: str
+    type: BeatType
+    own: Identity
+    snapshot: HeartbeatSnapshot
+    event: Event
+    trace: object = None
