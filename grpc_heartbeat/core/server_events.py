@@ -32,15 +32,6 @@ class RpcEnded(RpcEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class RpcEnded(RpcEvent):
-    """A handler has let go after ``elapsed``, with ``left`` of the budget; ``reason`` says why it was not wanted any more."""
-
-    left: float | None
-    elapsed: float
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class RpcRejected(RpcEvent):
     """An RPC had less ``left`` than the ``minimum`` useful budget; it was rejected if ``enforced``, else let in."""
 

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._call_events import rpc_events
-from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat._types import Metadata
 from grpc_heartbeat.core.deadline import inbound_deadline
 from grpc_heartbeat.core.scope import Reason, Scope
-from grpc_heartbeat.core.server_events import RpcEnded, RpcStarted
 from grpc_heartbeat.core.server_events import RpcEnded, RpcStarted
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.server_state import end_scope
@@ -34,8 +32,6 @@ class InboundScope(Scope):
     watched = False
     limit_timer: Timer | None = None
     """Ends the RPC when the server's own limit passes."""
-    entered: float | None = None
-    """When its handler started, if somebody wants to hear of its end."""
     entered: float | None = None
     """When its handler started, if somebody wants to hear of its end."""
 
@@ -162,26 +158,6 @@ def deadline_of(context: Any, metadata: Metadata | None, now: float, arrived: fl
     except Exception as error:
         _faults.record("server.deadline_of", error)
         return None
-
-
-def tell_started(scope: InboundScope, now: float, arrived: float | None) -> None:
-    """Tell the observers of all RPCs that the handler of one starts."""
-    scope.entered = now
-    delay = 0.0 if arrived is None else now - arrived
-    rpc_events.emit(RpcStarted(now, scope.method, scope.remaining(now), delay))
-
-
-def tell_over(scope: InboundScope) -> None:
-    """Tell them that the handler has let go. They have heard of its start."""
-    entered = scope.entered
-    if entered is None:
-        return
-    scope.entered = None
-    now = monotonic()
-    reason = scope.why(now)
-    rpc_events.emit(
-        RpcEnded(now, scope.method, scope.remaining(now), now - entered, None if reason is None else reason.value)
-    )
 
 
 def tell_started(scope: InboundScope, now: float, arrived: float | None) -> None:

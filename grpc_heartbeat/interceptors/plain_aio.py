@@ -16,7 +16,6 @@ from typing import Any
 import grpc
 
 from grpc_heartbeat._call_events import rpc_events
-from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.interceptors.accepting_aio import EarlyAccept, PlainAcceptingContext

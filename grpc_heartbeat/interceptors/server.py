@@ -15,7 +15,6 @@ import grpc
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._call_events import rpc_events
-from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.core.admission import ServerStats
@@ -119,8 +118,6 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any, until_over: 
         end_after(own, scope, context, method, now, until_over=until_over)
     if early is not None and not method.speaks:
         early.watch(scope, context, now)
-    if rpc_events.listening:
-        tell_started(scope, now, arrived)
     if rpc_events.listening:
         tell_started(scope, now, arrived)
     return scope

@@ -25,7 +25,6 @@ import grpc.aio
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._call_events import rpc_events
-from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.core.admission import ServerStats

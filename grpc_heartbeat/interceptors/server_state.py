@@ -6,7 +6,6 @@ import threading
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._call_events import rpc_events
-from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat.core.admission import Admission, ServerStats
 from grpc_heartbeat.core.events import Event, Observer, Observers
 from grpc_heartbeat.core.scope import Reason, Scope
