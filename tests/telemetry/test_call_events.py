@@ -145,9 +145,9 @@ def test_a_future_that_nobody_asks_tells_all_the_same(slow: SyncServer, heard: H
 
 @pytest.mark.parametrize("way", ways.WAYS)
 def test_a_call_that_may_not_start_tells_once(way: str, heard: Heard) -> None:
-    with grpc_heartbeat.insecure_channel("127.0.0.1:1", ways.options(way)) as channel, deadline.limit(0.0):
-        with pytest.raises(grpc.RpcError):
-            ways.WAYS[way](channel, [b"x"])
+    channel = grpc_heartbeat.insecure_channel("127.0.0.1:1", ways.options(way))
+    with channel, deadline.limit(0.0), pytest.raises(grpc.RpcError):
+        ways.WAYS[way](channel, [b"x"])
     event = only(heard)
     assert event.status == "DEADLINE_EXCEEDED"
     assert "was not sent" in event.details
@@ -285,6 +285,5 @@ def test_a_method_of_an_object_stops_to_observe() -> None:
         observe(observer.hear)
         stop(observer.hear)
         stop(observer.hear)
-    with grpc_heartbeat.insecure_channel("127.0.0.1:1") as channel, deadline.limit(0.0):
-        with pytest.raises(grpc.RpcError):
-            channel.unary_unary(path("UnaryUnary"))(b"")
+    with grpc_heartbeat.insecure_channel("127.0.0.1:1") as channel, deadline.limit(0.0), pytest.raises(grpc.RpcError):
+        channel.unary_unary(path("UnaryUnary"))(b"")
