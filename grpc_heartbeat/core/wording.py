@@ -114,6 +114,10 @@ def ended_by_grpc(
         facts = TimeoutFacts("proxy", None, elapsed, "proxy", connectivity)
         why = f"a proxy before the server gave up on {method} after {seconds(elapsed)}, by a limit of its own"
         return Verdict(status, f"{details}: {why}. {_MAYBE_DONE}", facts)
+    if early and elapsed >= _SHORTEST_IDLE_LIMIT and _cut(status, details):
+        facts = TimeoutFacts("proxy", None, elapsed, "proxy", connectivity)
+        why = f"a proxy on the way probably cut {method} after {seconds(elapsed)}, because it was idle or took too long for it"
+        return Verdict(status, f"{details}: {why}. {_KEEP_ALIVE}", facts)
     if limit is None:
         return None
     if status == "DEADLINE_EXCEEDED" and early:
@@ -161,6 +165,28 @@ _PROXY_TEXTS = frozenset(
 
 def _by_proxy(status: str, details: str) -> bool:
     return status != "OK" and (details in _PROXY_TEXTS or _PROXY_HTTP.match(details) is not None)
+
+
+_SHORTEST_IDLE_LIMIT = 1.0
+"""Seconds: what is reset sooner was not idle. Proxies count in whole seconds."""
+
+_KEEP_ALIVE = (
+    "Have the proxy's limit raised or, for an idle stream, keep it alive from inside: inband=InbandPolicy(…) at both ends. "
+    "HTTP/2 pings do not help there."
+)
+
+_CUTS = {
+    "INTERNAL": re.compile(r"\bRST_STREAM\b"),
+    "CANCELLED": re.compile(r"\bEND_STREAM flag received\b"),
+    "UNKNOWN": re.compile(r"\bEND_STREAM flag received\b"),
+}
+"""What gRPC's C-core says of a stream that was reset (by Envoy, nginx, Caddy), or ended without gRPC's trailers (by HAProxy).
+Servers of gRPC's own end a stream with trailers."""
+
+
+def _cut(status: str, details: str) -> bool:
+    pattern = _CUTS.get(status)
+    return pattern is not None and pattern.search(details) is not None
 
 
 def source_of(timeout: object, limits: Limits, scope: Scope | None, limit: float | None) -> str:

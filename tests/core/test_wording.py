@@ -203,6 +203,39 @@ def test_what_only_looks_like_a_proxys_limit_is_not_one(details: str) -> None:
     assert grpc_ended("UNAVAILABLE", 1.0, details) is None
 
 
+@pytest.mark.parametrize(
+    ("status", "details"),
+    [
+        ("INTERNAL", "Stream removed (RST_STREAM (Received RST_STREAM with error code 2))"),  # Envoy, Caddy
+        ("INTERNAL", "Received RST_STREAM with error code 1"),  # nginx; as older releases of gRPC say it
+        ("CANCELLED", "Stream removed (Data frame with END_STREAM flag received) (RST_STREAM (…))"),  # HAProxy
+        ("UNKNOWN", "Stream removed (Data frame with END_STREAM flag received)"),
+    ],
+)
+@pytest.mark.parametrize("limit", [None, 5.0])
+def test_a_stream_that_a_proxy_cut_is_recognised(status: str, details: str, limit: float | None) -> None:
+    verdict = grpc_ended(status, 2.0, details, limit=limit, limits=POLICY if limit else UNLIMITED)
+    assert verdict is not None
+    assert verdict.status == status
+    assert verdict.facts == TimeoutFacts("proxy", None, 2.0, "proxy", None)
+    assert verdict.details.startswith(f"{details}: a proxy on the way probably cut {METHOD} after 2 s")
+    assert "InbandPolicy" in verdict.details
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "elapsed"),
+    [
+        ("INTERNAL", "Received RST_STREAM with error code 2", 0.9),  # nothing idles so shortly
+        ("UNAVAILABLE", "Received RST_STREAM with error code 7", 2.0),  # the server refused the stream
+        ("INTERNAL", "error code 2", 2.0),
+        ("CANCELLED", "RST_STREAM", 2.0),
+        ("INTERNAL", "END_STREAM flag received", 2.0),
+    ],
+)
+def test_what_only_looks_like_a_cut_is_not_one(status: str, details: str, elapsed: float) -> None:
+    assert grpc_ended(status, elapsed, details) is None
+
+
 def test_a_proxy_that_passes_the_own_deadline_on_is_not_named() -> None:
     verdict = grpc_ended("DEADLINE_EXCEEDED", 5.0, "upstream request timeout")
     assert verdict is not None

@@ -166,9 +166,6 @@ def _caddy(upstream: int, folder: Path) -> tuple[list[str], int]:
     auto_https off
     servers {{
         protocols h1 h2c
-        timeouts {{
-            read_body {IDLE_LIMIT}s
-        }}
     }}
 }}
 http://127.0.0.1:{port} {{
