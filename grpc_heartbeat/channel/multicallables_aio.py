@@ -7,13 +7,14 @@ What comes back is grpcio's own call object where a call for a single response h
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from grpc_heartbeat import _abandoned, _faults
+from grpc_heartbeat import _abandoned, _faults, _grpcio_aio
 from grpc_heartbeat._current import current_overrides, current_scope
 from grpc_heartbeat._types import AioStreamStreamBase, AioStreamUnaryBase, AioUnaryStreamBase, AioUnaryUnaryBase
 from grpc_heartbeat.channel.calls_aio import (
@@ -156,6 +157,7 @@ class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
     ) -> None:
         super().__init__(owner, inner, method, limits, connection)
         self._make_split = split
+        self._in_batches = True
         self._split: Any = None
         self._unsplit = LoopLayers(limits, (*self._without, "header"))
 
@@ -169,9 +171,19 @@ class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
             # Its headers would be seen with its response only, or its total is spent first.
             flight.layers = self._unsplit if layers.fixed else LoopLayers(layers.limits, ("header",), fixed=False)
             return self._inner, LimitedUnaryUnaryCall, request
+        if self._in_batches and _grpcio_aio.usable():
+            return partial(self._in_two, flight), LimitedUnaryUnaryCall, request
         if self._split is None:
             self._split = self._make_split()
         return self._split, SplitUnaryUnaryCall, request
+
+    def _in_two(self, flight: Flight, request: Any, **options: Any) -> Any:
+        """Make a call that tells of its acceptance before its response comes."""
+        call = self._inner(request, **options)
+        if not _grpcio_aio.split(call, options["wait_for_ready"]):
+            self._in_batches = False  # the next ones are made as streams; this one's headers come with its response
+            flight.layers = LoopLayers(flight.layers.limits, ("header",), fixed=False)
+        return call
 
     def __call__(
         self,

@@ -1,0 +1,226 @@
+"""What leans on a private name of grpc.aio: reading the initial metadata of a unary-unary call before its response.
+
+grpc.aio does all of a unary-unary call in one batch, so the server's acceptance is seen together with the response. Done in
+two batches at the same time, of which one only reads the initial metadata, nothing changes on the wire, and next to nothing in
+cost. grpc.aio's call object stays what it is. Only the object of gRPC's C library inside of it is stood in for
+(``SplitCall``), because the results of batches that others start cannot be put into that.
+
+``split`` does it to a call that was just made, and says False where it cannot be done: the call is left as it was, and the
+caller makes its next ones by public API alone (``single_response_aio``), which is complete but dearer. What goes wrong before
+anything was sent is recorded, the call is made in one batch, and no other is split any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from grpc_heartbeat import _faults, _grpcio
+
+try:
+    from grpc._channel import _InitialMetadataFlags  # private
+    from grpc._cython import cygrpc as _cygrpc  # compiled, and private
+
+    _Receive = (
+        _cygrpc.ReceiveInitialMetadataOperation,
+        _cygrpc.ReceiveMessageOperation,
+        _cygrpc.ReceiveStatusOnClientOperation,
+    )
+    _Send = (
+        _cygrpc.SendInitialMetadataOperation,
+        _cygrpc.SendMessageOperation,
+        _cygrpc.SendCloseFromClientOperation,
+    )
+    _execute_batch = _cygrpc.execute_batch
+    _Status = _cygrpc.AioRpcStatus
+    from grpc.aio._call import UnaryUnaryCall as _UnaryUnaryCall
+
+    _failed = False
+except (ImportError, AttributeError):  # pragma: no cover - a later grpcio
+    _failed = True
+
+_OK = grpc.StatusCode.OK.value[0]
+_CANCELLED = grpc.StatusCode.CANCELLED.value[0]
+
+
+def usable() -> bool:
+    """Tell whether calls may be split: the names are there, nothing went wrong so far, and nobody has forbidden it."""
+    return not _failed and _grpcio.usable()
+
+
+def split(call: Any, wait_for_ready: bool | None) -> bool:
+    """Have ``call``, a unary-unary call made in this round of its loop, tell of its initial metadata as soon as they come.
+
+    Its ``initial_metadata()`` then returns before the response is there. Returns False, and changes nothing, where an
+    interceptor has made the call, where its work has begun already (an eager task factory), or where ``usable`` is False.
+    """
+    try:
+        if not usable() or type(call) is not _UnaryUnaryCall:
+            return False
+        task: Any = call._invocation_task
+        if inspect.getcoroutinestate(task.get_coro()) != inspect.CORO_CREATED:
+            return False
+        call._cython_call = SplitCall(call._cython_call, wait_for_ready, call._loop)
+    except Exception as error:
+        _give_up(error)
+        return False
+    return True
+
+
+def _give_up(error: Exception) -> None:
+    global _failed
+    _failed = True
+    _faults.record("grpcio_aio.split", error)
+
+
+class SplitCall:
+    """Stands in for the C library's call in a unary-unary call of grpc.aio; has the methods that the latter uses.
+
+    Args:
+        call: What it stands in for.
+        wait_for_ready: As the call was made with.
+        loop: The loop that it belongs to.
+    """
+
+    def __init__(self, call: Any, wait_for_ready: bool | None, loop: asyncio.AbstractEventLoop) -> None:
+        self._call = call
+        self._flags = _InitialMetadataFlags().with_wait_for_ready(wait_for_ready)
+        self._loop = loop
+        self._status: Any = None
+        self._initial_metadata: Any = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._header_waiters: list[asyncio.Future[None]] = []
+        self._callbacks: list[Callable[[], object]] = []
+        self._locally_cancelled = False
+
+    async def unary_unary(self, request: bytes, metadata: Any, context: Any = None) -> Any:
+        """Do the call; return the response's bytes, or ``None`` if it did not end well."""
+        try:
+            receive_metadata, receive_message, receive_status = (operation(0) for operation in _Receive)
+            send_metadata, send_message, send_close = _Send
+            batch = (
+                send_metadata(metadata, self._flags),
+                send_message(request, 0),
+                send_close(0),
+                receive_message,
+                receive_status,
+            )
+            if context is not None:
+                _cygrpc.set_instrumentation_context_on_call_aio(self._call, context)
+        except Exception as error:
+            _give_up(error)
+            return await self._in_one(request, metadata, context)
+        headers = self._loop.create_task(self._read_headers(receive_metadata))
+        try:
+            await _execute_batch(self._call, batch, self._loop)
+            await headers
+        finally:
+            headers.cancel()
+        self._set_status(
+            _Status(
+                receive_status.code(),
+                receive_status.details(),
+                receive_status.trailing_metadata(),
+                receive_status.error_string(),
+            )
+        )
+        return receive_message.message() if self.is_ok() else None
+
+    async def _read_headers(self, operation: Any) -> None:
+        try:
+            await _execute_batch(self._call, (operation,), self._loop)
+        except _cygrpc.ExecuteBatchError:
+            return  # the call's status says why
+        self._set_initial_metadata(operation.initial_metadata())
+
+    async def _in_one(self, request: bytes, metadata: Any, context: Any) -> Any:
+        arguments = (request, metadata) if context is None else (request, metadata, context)
+        response = await self._call.unary_unary(*arguments)
+        self._set_initial_metadata(await self._call.initial_metadata())
+        self._set_status(await self._call.status())
+        return response
+
+    def _set_initial_metadata(self, metadata: Any) -> None:
+        if self._initial_metadata is None:
+            self._initial_metadata = metadata
+            _wake(self._header_waiters)
+
+    def _set_status(self, status: Any) -> None:
+        if self._status is not None:
+            return
+        self._status = status
+        self._set_initial_metadata(())
+        _wake(self._waiters)
+        for callback in self._callbacks:
+            callback()
+
+    def cancel(self, details: str) -> None:
+        self._locally_cancelled = True
+        self._set_status(_Status(_CANCELLED, details, None, None))
+        self._call.cancel(details)
+
+    def set_internal_error(self, error: str) -> None:
+        self._set_status(_Status(grpc.StatusCode.INTERNAL.value[0], "Internal error from Core", (), error))
+
+    def add_done_callback(self, callback: Callable[[], object]) -> None:
+        if self.done():
+            callback()
+        else:
+            self._callbacks.append(callback)
+
+    def done(self) -> bool:
+        return self._status is not None
+
+    def cancelled(self) -> bool:
+        return self.done() and self._status.code() == _CANCELLED
+
+    def is_ok(self) -> bool:
+        return self.done() and self._status.code() == _OK
+
+    def is_locally_cancelled(self) -> bool:
+        return self._locally_cancelled
+
+    def time_remaining(self) -> float | None:
+        remaining: float | None = self._call.time_remaining()
+        return remaining
+
+    async def status(self) -> Any:
+        if self._status is None:
+            await self._told(self._waiters)
+        return self._status
+
+    async def initial_metadata(self) -> Any:
+        if self._initial_metadata is None:
+            await self._told(self._header_waiters)
+        return self._initial_metadata
+
+    async def _told(self, waiters: list[asyncio.Future[None]]) -> None:
+        waiter = self._loop.create_future()
+        waiters.append(waiter)
+        await waiter
+
+    def __repr__(self) -> str:
+        name = type(self._call).__name__
+        if not self.done():
+            return f"<{name} object>"
+        code = next(code for code in grpc.StatusCode if code.value[0] == self._status.code())
+        lines = [
+            f"<{name} of RPC that terminated with:",
+            f"\tstatus = {code}",
+            f'\tdetails = "{self._status.details()}"',
+        ]
+        if code is not grpc.StatusCode.OK:
+            lines.append(f'\tdebug_error_string = "{self._status.debug_error_string()}"')
+        return "\n".join((*lines, ">"))
+
+
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+    waiters.clear()
