@@ -209,14 +209,10 @@ class SplitCall:
         if not self.done():
             return f"<{name} object>"
         code = next(code for code in grpc.StatusCode if code.value[0] == self._status.code())
-        lines = [
-            f"<{name} of RPC that terminated with:",
-            f"\tstatus = {code}",
-            f'\tdetails = "{self._status.details()}"',
-        ]
-        if code is not grpc.StatusCode.OK:
-            lines.append(f'\tdebug_error_string = "{self._status.debug_error_string()}"')
-        return "\n".join((*lines, ">"))
+        return (  # status and details change places in grpc.aio, so they do here
+            f"<{name} of RPC that terminated with:\n\tstatus = {self._status.details()}\n"
+            f'\tdetails = "{code}"\n\tdebug_error_string = "{self._status.debug_error_string()}"\n>'
+        )
 
 
 def _wake(waiters: list[asyncio.Future[None]]) -> None:
