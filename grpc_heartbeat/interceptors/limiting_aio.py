@@ -53,9 +53,6 @@ class AioLimit(Limit):
 
     async def abort(self, context: Any) -> None:
         """End the RPC, in its task. Raises what the context's ``abort`` raises."""
-        task: Any = asyncio.current_task()
-        if self.running and hasattr(task, "uncancel"):  # since Python 3.11
-            task.uncancel()  # it goes on, to send the status
         await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, self.details)
 
 

@@ -15,9 +15,11 @@ import pytest
 
 import grpc_heartbeat
 from grpc_heartbeat import events
+from grpc_heartbeat.interceptors.accepting_aio import PlainAcceptingContext
 from grpc_heartbeat.interceptors.admission import ServerPolicy
+from grpc_heartbeat.interceptors.server_state import ServerState
 from tests.chain.hops import start
-from tests.peers import PATIENCE, AioServer, LoopThread, SyncServer, path
+from tests.peers import PATIENCE, AioServer, LoopThread, SyncServer, path, wait_until
 from tests.server import styles
 from tests.server.conftest import Serve
 from tests.server.test_handler_styles import observe
@@ -249,22 +251,27 @@ def test_compression_that_comes_too_late_harms_nothing(
     assert [record.message.count("set the compression") for record in caplog.records] == [1]
 
 
-def test_a_second_sending_of_its_own_is_still_the_handlers_mistake(serve: Serve, stack: str) -> None:
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (0, SLOW), (SLOW, 0)])
+def test_a_second_sending_of_its_own_is_still_the_handlers_mistake(
+    serve: Serve, stack: str, first: float, second: float
+) -> None:
     def twice(request: bytes, context: Any) -> bytes:
-        hidden(context, OWN, METADATA)
-        hidden(context, OWN, METADATA)
+        for pause in (first, second):
+            threading.Event().wait(pause)
+            hidden(context, OWN, METADATA)
         return b"done"
 
     async def twice_aio(request: bytes, context: Any) -> bytes:
-        await hidden(context, OWN, METADATA)
-        await hidden(context, OWN, METADATA)
+        for pause in (first, second):
+            await asyncio.sleep(pause)  # sleep: a slow handler is the subject
+            await hidden(context, OWN, METADATA)
         return b"done"
 
     server = serve(stack, {"UnaryUnary": twice_aio if stack == "aio" else twice}, accept_after=SOON)
     with grpc.insecure_channel(server.target) as channel:
         call = start(channel, "UnaryUnary", b"")
         assert call.exception(PATIENCE).code() is grpc.StatusCode.UNKNOWN
-        assert tuple(call.initial_metadata()) == METADATA
+        assert tuple(call.initial_metadata()) == (METADATA if first == 0 else ())
 
 
 def test_the_context_is_taken_for_grpcios_own(serve: Serve, loop: LoopThread) -> None:
@@ -275,20 +282,21 @@ def test_the_context_is_taken_for_grpcios_own(serve: Serve, loop: LoopThread) ->
         return b""
 
     async def ours(request: bytes, context: Any) -> bytes:
-        done = asyncio.Event()
+        context.add_done_callback(lambda given: given_back.append(given is context))
         taken_for_it = isinstance(context, kinds[0])
-        context.add_done_callback(lambda given: done.set() if given is context else None)
-        asyncio.get_running_loop().create_task(_note(done, kinds))
         return repr(
             (taken_for_it, context.peer()[:4], context.code(), context.done(), context.invocation_metadata() != ())
         ).encode()
 
+    given_back: list[bool] = []
     server = AioServer(loop, {"UnaryUnary": bare})
     with grpc.insecure_channel(server.target) as channel:
         start(channel, "UnaryUnary", b"").result()
     server.close()
     with grpc.insecure_channel(serve("aio", {"UnaryUnary": ours}, accept_after=SOON).target) as channel:
         assert start(channel, "UnaryUnary", b"").result() == b"(True, 'ipv4', None, False, True)"
+    wait_until(lambda: given_back)
+    assert given_back == [True]
 
     def sync(request: bytes, context: Any) -> bytes:
         assert isinstance(context, grpc.ServicerContext)
@@ -298,11 +306,7 @@ def test_the_context_is_taken_for_grpcios_own(serve: Serve, loop: LoopThread) ->
         assert start(channel, "UnaryUnary", b"").result() == b"_Context"
 
 
-async def _note(done: asyncio.Event, kinds: list[type]) -> None:
-    await asyncio.wait_for(done.wait(), PATIENCE)
-
-
-def jitters(stack: str) -> Any:
+def jitters(stack: str, kind: str = "UnaryUnary") -> Any:
     """Return a handler that ends in one of four ways at about the time at which it is accepted."""
 
     def end(request: bytes, context: Any) -> bytes:
@@ -327,7 +331,18 @@ def jitters(stack: str) -> Any:
             await hidden(context, OWN, METADATA)
         return b"done"
 
-    return end_aio if stack == "aio" else end
+    def stream(request: bytes, context: Any) -> Iterator[bytes]:
+        yield end(request, context)
+
+    async def stream_aio(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield await end_aio(request, context)
+
+    async def writer(request: bytes, context: Any) -> None:
+        await context.write(await end_aio(request, context))
+
+    if kind == "UnaryUnary":
+        return end_aio if stack == "aio" else end
+    return {"aio": stream_aio, "writes": writer}.get(stack, stream)
 
 
 EXPECTED = {
@@ -337,18 +352,28 @@ EXPECTED = {
 }
 
 
-def test_the_status_is_right_when_handlers_end_just_as_they_are_accepted(serve: Serve, stack: str) -> None:
-    server = serve(stack, {"UnaryUnary": jitters(stack)}, accept_after=SOON)
+@pytest.mark.parametrize(
+    ("style", "kind"),
+    [(style, kind) for style in ("sync", "aio", "plain") for kind in ("UnaryUnary", "UnaryStream")]
+    + [("writes", "UnaryStream")],
+)
+def test_the_status_is_right_when_handlers_end_just_as_they_are_accepted(serve: Serve, style: str, kind: str) -> None:
+    server = serve("aio" if style == "writes" else style, {kind: jitters(style, kind)}, accept_after=SOON)
     with grpc.insecure_channel(server.target) as channel:
-        for round_ in range(12):
+        for round_ in range(8):
             calls = []
             for step in range(12):
                 for how in EXPECTED:
-                    delay = SOON - 0.002 + 0.0004 * step + 0.00003 * round_
-                    calls.append((how, start(channel, "UnaryUnary", b"%f %s" % (delay, how), timeout=PATIENCE)))
+                    delay = SOON - 0.002 + 0.0004 * step + 0.00005 * round_
+                    calls.append((how, start(channel, kind, b"%f %s" % (delay, how), timeout=PATIENCE)))
             for how, call in calls:
-                assert call.exception(PATIENCE) is None or how != b"return", call.details()
-                assert call.code() is EXPECTED[how]
+                responses: list[bytes] = []
+                try:
+                    responses.extend([call.result()] if kind == "UnaryUnary" else call)
+                except grpc.RpcError:
+                    pass
+                assert call.code() is EXPECTED[how], call.details()
+                assert responses == ([b"done"] if how == b"return" else [])
 
 
 def test_own_metadata_sent_just_as_the_rpc_is_accepted_never_fails_the_rpc(serve: Serve, stack: str) -> None:
@@ -413,3 +438,21 @@ def test_other_interceptors_contexts_are_accepted_or_left_alone() -> None:
     with grpc.insecure_channel(server.target) as channel:
         assert start(channel, "UnaryUnary", b"").result() == b"Slotted"
     server.close()
+
+
+def test_what_comes_too_late_for_a_plain_handler_is_not_sent() -> None:
+    class Context:
+        sent = 0
+
+        def send_initial_metadata(self, metadata: Any) -> None:
+            self.sent += 1
+
+    class End:
+        over = False
+        sending = threading.Lock()
+
+    context = Context()
+    standing = PlainAcceptingContext(context, ServerState().method("/a/b"), 0.0, End())
+    standing.settle()
+    standing._send()
+    assert context.sent == 0

@@ -139,7 +139,7 @@ async def test_heartbeats_are_left_as_they_are(kind: str) -> None:
 
 
 def test_the_scope_is_current_during_a_step_of_a_stream_and_not_between() -> None:
-    scope = Scope(None, "inherited:/a/b", "/a/b")
+    scope = watched(Context())
     seen: list[Scope | None] = []
 
     def generate() -> Iterator[int]:

@@ -12,12 +12,23 @@ import grpc.aio
 import pytest
 
 import grpc_heartbeat
-from grpc_heartbeat import _grpcio, deadline, events
+from grpc_heartbeat import _grpcio, _loop_timers, _timers, deadline, events
+from grpc_heartbeat._current import current_scope
+from grpc_heartbeat.core.scope import Reason, Scope
 from grpc_heartbeat.interceptors.admission import ServerPolicy
+from grpc_heartbeat.interceptors.limiting import Limit
 from tests.chain.hops import start
 from tests.channel.servers import HOLD, Server
 from tests.peers import KINDS, PATIENCE, LoopThread, path, wait_until
 from tests.server.conftest import Serve
+
+
+@pytest.fixture(autouse=True)
+def no_second_abort(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An RPC is ended once, by its handler or beside it."""
+    yield
+    assert "Abort already called" not in caplog.text
+
 
 LIMIT = 0.1
 DEFAULT = ServerPolicy(default=LIMIT)
@@ -158,6 +169,24 @@ def test_an_rpc_that_ends_in_time_is_left_alone(serve: Serve, stack: str) -> Non
     assert {type(event) for event in heard} == {events.RpcStarted}
 
 
+def limits_armed() -> list[Any]:
+    drivers: list[Any] = [_timers.timers(), *_loop_timers.all_loop_timers()]
+    return [timer for driver in drivers for timer in driver.armed() if isinstance(timer, Limit)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_timer_of_an_rpc_goes_with_it(serve: Serve, stack: str, kind: str) -> None:
+    stuck = Stuck()
+    server = serve(stack, {kind: stuck.handler(stack, kind)}, policy=ServerPolicy(maximum=60.0))
+    with grpc.insecure_channel(server.target) as channel:
+        call = start(channel, kind, b"")
+        wait_until(limits_armed)
+        assert limits_armed()[0].describe() == f"the server's own limit of {path(kind)}"
+        call.cancel()
+        stuck.give_up.set()
+        wait_until(lambda: not limits_armed())
+
+
 def test_a_non_blocking_handler_is_ended_too_and_its_timer_goes_with_its_rpc(serve: Serve) -> None:
     def silent(request: bytes, context: Any, send_response: Any) -> None:
         if request == b"answer":
@@ -235,6 +264,7 @@ def test_a_generator_that_waits_for_its_client_is_ended_when_it_goes_on(serve: S
             while True:
                 yield bytes(100_000)
         finally:
+            await asyncio.sleep(0.05)  # sleep: clean-up that takes its time
             closed.set()
 
     server = serve("aio", {"UnaryStream": flood}, policy=DEFAULT)
@@ -246,7 +276,58 @@ def test_a_generator_that_waits_for_its_client_is_ended_when_it_goes_on(serve: S
             for _ in call:
                 pass
         assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert closed.wait(PATIENCE)
+        assert closed.is_set()
+
+
+@pytest.mark.parametrize("kind", ["UnaryUnary", "UnaryStream"])
+def test_what_a_handler_raises_after_its_limit_does_not_count(serve: Serve, stack: str, kind: str) -> None:
+    async def raises_aio(request: bytes, context: Any) -> bytes:
+        try:
+            await asyncio.sleep(PATIENCE)  # sleep: to be cancelled
+        finally:
+            raise ValueError("late")
+
+    async def stream_aio(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield await raises_aio(request, context)
+
+    def raises(request: bytes, context: Any) -> bytes:
+        wait_until(lambda: deadline.reason() is not None)
+        raise ValueError("late")
+
+    def stream(request: bytes, context: Any) -> Iterator[bytes]:
+        yield raises(request, context)
+
+    one, many = (raises_aio, stream_aio) if stack == "aio" else (raises, stream)
+    server = serve(stack, {kind: one if kind == "UnaryUnary" else many}, policy=DEFAULT)
+    for _ in range(5):
+        assert end_of(server.target, kind)[:2] == (grpc.StatusCode.DEADLINE_EXCEEDED, words(kind))
+
+
+def test_calls_are_told_that_the_limit_has_passed(serve: Serve, stack: str) -> None:
+    reasons: list[Reason | None] = []
+
+    class Call:
+        def __init__(self) -> None:
+            self.told = threading.Event()
+
+        def scope_cancelled(self, scope: Scope) -> None:
+            reasons.append(scope.reason)
+            self.told.set()
+
+    def function(request: bytes, context: Any) -> bytes:
+        call, scope = Call(), current_scope.get()
+        assert scope is not None
+        scope.adopt(call)
+        assert call.told.wait(PATIENCE)
+        return b""
+
+    async def coroutine(request: bytes, context: Any) -> bytes:
+        return await asyncio.to_thread(function, request, context)
+
+    server = serve(stack, {"UnaryUnary": coroutine if stack == "aio" else function}, policy=DEFAULT)
+    assert end_of(server.target, "UnaryUnary")[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+    wait_until(lambda: reasons)
+    assert reasons == [Reason.EXPIRED]
 
 
 def test_without_private_names_a_sync_rpc_ends_without_words(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

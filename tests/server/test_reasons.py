@@ -6,6 +6,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -14,7 +15,12 @@ import pytest
 
 import grpc_heartbeat
 from grpc_heartbeat import deadline
-from tests.chain.hops import start
+from grpc_heartbeat.core.scope import Reason
+from grpc_heartbeat.interceptors.accepting_aio import EarlyAccept
+from grpc_heartbeat.interceptors.inbound import InboundScope
+from grpc_heartbeat.interceptors.plain_aio import PlainRpc
+from grpc_heartbeat.interceptors.server_state import ServerState
+from tests.chain.hops import responses, start
 from tests.channel.servers import HOLD, Server
 from tests.peers import PATIENCE, LoopThread, path, wait_until
 from tests.server.conftest import Serve
@@ -220,26 +226,68 @@ def test_draining_can_end_the_calls_of_handlers(
     assert reasons == ["draining"] * 2
 
 
+@pytest.mark.parametrize("kind", ["UnaryUnary", "UnaryStream"])
 def test_a_server_keeps_no_track_of_rpcs_that_have_ended(
-    serve: Serve, stack: str, leaf: Server, calling: Callable[[str], Any]
+    serve: Serve, stack: str, kind: str, leaf: Server, calling: Callable[[str], Any]
 ) -> None:
     one = calling(stack)
+    closing = threading.Event()
 
     def function(request: bytes, context: Any) -> bytes:
         response: bytes = one(request)
         return response
 
+    def stream(request: bytes, context: Any) -> Iterator[bytes]:
+        yield function(request, context)
+
     async def coroutine(request: bytes, context: Any) -> bytes:
         response: bytes = await one(request)
         return response
 
-    server = serve(stack, {"UnaryUnary": coroutine if stack == "aio" else function})
+    async def generator(request: bytes, context: Any) -> AsyncIterator[bytes]:
+        if request != HOLD:
+            yield await coroutine(b"", context)
+            return
+        held = one(HOLD)
+        while not closing.is_set():  # suspended at a response that nobody takes when its client goes
+            yield bytes(100_000)
+        held.cancel()
+
+    handlers = (coroutine, generator) if stack == "aio" else (function, stream)
+    server = serve(stack, {kind: handlers[kind == "UnaryStream"]})
     with grpc.insecure_channel(server.target) as channel:
         for _ in range(20):
-            start(channel, "UnaryUnary", b"").result(PATIENCE)
+            responses(start(channel, kind, b""), kind)
         leaf.started.clear()
-        call = start(channel, "UnaryUnary", HOLD)
+        call = start(channel, kind, HOLD)
         assert leaf.started.wait(PATIENCE)
+        wait_until(lambda: server.interceptor._state.live)
         call.cancel()
         assert leaf.ended.wait(PATIENCE)
-    wait_until(lambda: not server.interceptor._state.live)
+        wait_until(lambda: not server.interceptor._state.live)
+        closing.set()
+
+
+class PlainContext:
+    def time_remaining(self) -> None:
+        return None
+
+
+async def test_an_rpc_that_ended_in_the_queue_of_the_pool_is_known_to_have_ended() -> None:
+    rpc = PlainRpc(ServerState().method("/a/b"), None, (), monotonic())
+    rpc.reached(None)
+    scope = rpc.begin(PlainContext())
+    assert isinstance(scope, InboundScope)
+    assert scope.reason is Reason.CLIENT_CANCELLED
+
+
+async def test_an_rpc_that_ends_while_its_function_runs_is_not_accepted_any_more() -> None:
+    rpc = PlainRpc(ServerState().method("/a/b"), EarlyAccept(0.01), (), monotonic())
+    scope = rpc.begin(PlainContext())
+    assert isinstance(scope, InboundScope)
+    standing = rpc.accepting
+    assert standing is not None
+    assert standing.pending
+    rpc.reached(None)
+    assert scope.reason is Reason.CLIENT_CANCELLED
+    assert not standing.pending
