@@ -16,7 +16,7 @@ from grpc_heartbeat import Timeouts, _grpcio
 from grpc_heartbeat.errors import timeout_of
 from tests.channel import dead_ends
 from tests.channel.ways import READING, WAYS, WRITING, endless, options
-from tests.peers import PATIENCE, SyncServer, path
+from tests.peers import PATIENCE, SyncServer, path, wait_until
 
 LIMIT = 0.2
 """For what is late."""
@@ -214,12 +214,19 @@ def test_a_connection_that_comes_while_the_call_waits_starts_the_header_limit(
     assert error is future
 
 
-def test_calls_that_wait_for_one_connection_end_together(dial: Callable[..., grpc.Channel]) -> None:
+@both_seams
+def test_calls_that_wait_for_one_connection_end_together_and_are_forgotten(
+    dial: Callable[..., grpc.Channel], public_api_only: bool
+) -> None:
     with dead_ends.refused() as target:
-        call: Any = dial(target, connect=LIMIT).unary_unary(path("UnaryUnary"))
+        channel: Any = dial(target, "call", public_api_only, connect=LIMIT)
+        call = channel.unary_unary(path("UnaryUnary"))
         futures = [call.future(b"", wait_for_ready=True) for _ in range(20)]
         for future in futures:
             assert "refused" in ended_by(future).timeout.last_error
+        with pytest.raises(grpc.RpcError):
+            call(b"", wait_for_ready=True)
+        wait_until(lambda: not channel.connection._waiting)
 
 
 def ended_by(future: Any) -> Any:
