@@ -14,6 +14,7 @@ class HeartbeatEvent(Event):
     """Something happened to a heartbeat of this process.
 
     Attributes:
+        heartbeat: Tells the heartbeats of this process that live at the same time apart.
         name: The heartbeat's, mostly the target of its channel.
         type: What its beats ask for.
         own: Who this process is.
@@ -22,6 +23,7 @@ class HeartbeatEvent(Event):
         trace: The ``opentelemetry.trace.SpanContext`` of the beat's span, if the event ended a beat that is traced.
     """
 
+    heartbeat: int
     name: str
     type: BeatType
     own: Identity

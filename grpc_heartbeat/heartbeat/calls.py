@@ -37,7 +37,9 @@ def tell_all(heartbeat: Any, event: Event, beats: Any) -> None:
     """Tell the observers of all heartbeats of an event of this one; ``beats`` has its stream's spans, if it has any."""
     trace = None if beats is None else beats.ended
     own, policy = heartbeat.identity, heartbeat.policy
-    beat_events.emit(HeartbeatEvent(event.at, heartbeat.name, policy.type, own, heartbeat.snapshot(), event, trace))
+    snapshot = heartbeat.snapshot()
+    news = HeartbeatEvent(event.at, id(heartbeat), heartbeat.name, policy.type, own, snapshot, event, trace)
+    beat_events.emit(news)
 
 
 def failure_cause(code: grpc.StatusCode | None, details: str | None) -> FailureCause:
