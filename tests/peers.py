@@ -85,11 +85,17 @@ class LoopThread:
 class SyncServer:
     """A running ``grpc.server``."""
 
-    def __init__(self, behaviors: Mapping[str, Any], interceptors: Sequence[Any] = (), workers: int = 16) -> None:
+    def __init__(
+        self,
+        behaviors: Mapping[str, Any],
+        interceptors: Sequence[Any] = (),
+        workers: int = 16,
+        address: str = "127.0.0.1:0",
+    ) -> None:
         self._pool = ThreadPoolExecutor(workers)
         self.server = grpc.server(self._pool, interceptors=list(interceptors), options=OPTIONS)
         self.server.add_generic_rpc_handlers((handlers(behaviors),))
-        self.target = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        self.target = f"127.0.0.1:{self.server.add_insecure_port(address)}"
         self.server.start()
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from grpc_heartbeat._types import (
     Serializer,
 )
 from grpc_heartbeat.channel.connection_aio import Connection
-from grpc_heartbeat.channel.droppable_aio import DroppableStreamStream, DroppableUnaryStream
+from grpc_heartbeat.channel.droppable_aio import DroppableStreamStream, DroppableStreamUnary, DroppableUnaryStream
 from grpc_heartbeat.channel.flight_aio import running_loop
 from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.multicallables_aio import StreamStream, StreamUnary, UnaryStream, UnaryUnary
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 class Channel(grpc.aio.Channel):
     """Wraps ``inner``; closes it when closed. Made by ``aio.insecure_channel``, ``aio.secure_channel``, ``aio.wrap_channel``.
 
-    With ``limited_inside`` the inner channel has our interceptors behind those of the application, which limit its calls; here
-    is only noticed when one for a response stream is dropped.
+    With ``limited_inside`` the inner channel has our interceptors behind those of the application, which limit its calls.
 
     Attributes:
         connection: What its calls know of its connection.
@@ -153,9 +152,9 @@ class Channel(grpc.aio.Channel):
                 "stream_unary", method, request_serializer, response_deserializer
             )
         arguments = (method, request_serializer, response_deserializer, _registered_method)
-        inner: AioStreamUnaryBase = make(self._inner.stream_unary, *arguments)
+        inner = make(self._inner.stream_unary, *arguments)
         if self._limited_inside:
-            return inner
+            return DroppableStreamUnary(inner, method, self.connection)
         limits = self._timeouts.limits(method, streams=False)
         limited = StreamUnary(self, inner, method, limits, self.connection)
         return limited if inband is None else inband.stream_unary(limited)

@@ -53,8 +53,13 @@ class _Limited:
         return bool(self._call.done())
 
     def cancel(self) -> bool:
-        self._flight.release()
-        return bool(self._call.cancel())
+        flight = self._flight
+        if not self._call.cancel():
+            return False
+        flight.cancelled = True
+        flight.release()
+        flight.wake()
+        return True
 
     def time_remaining(self) -> float | None:
         try:
@@ -126,13 +131,12 @@ class _Limited:
             if told is error:
                 raise
             raise told from None
-        except asyncio.InvalidStateError:
-            raise
-        except Exception:
-            # What was under way when the call was cancelled fails with an error that grpcio keeps to itself.
-            if flight.verdict is None:
+        except grpc.aio.InternalError:
+            # So fails what is under way when the call ends; the status comes next.
+            verdict = flight.told(await self._call.code(), await self._call.details() or "")
+            if verdict is None:
                 raise
-            raise AioEndedCall(flight.verdict) from None
+            raise AioEndedCall(verdict) from None
         finally:
             flight.waiters = tuple(waiter for waiter in flight.waiters if waiter is not task)
 
@@ -272,16 +276,31 @@ class _Requests(_Limited):
     async def _failed_write(self) -> AioFailedWrite | None:
         """Return what ``write`` raises on a call that has failed; ``None`` when the call goes on, or has ended well."""
         call = self._call
-        if not call.done() or await call.code() is grpc.StatusCode.OK:
+        if not call.done():
             return None
+        code = await self.code()
+        if code is grpc.StatusCode.OK:
+            return None
+        if self.timeout is None and code is not grpc.StatusCode.CANCELLED:
+            await self._see_error()
         return AioFailedWrite(
-            await self.code(),
+            code,
             await call.initial_metadata(),
             await call.trailing_metadata(),
             await self.details(),
             await self.debug_error_string(),
             self.timeout,
         )
+
+    async def _see_error(self) -> None:
+        """Have a call that has failed raise its error, for its facts: the call objects of interceptors do not have them."""
+        call = self._call
+        try:
+            await (call if hasattr(call, "__await__") else call.read())
+        except grpc.aio.AioRpcError as error:
+            self._flight.tell(error)
+        except Exception:  # it is being iterated over
+            pass
 
     async def done_writing(self) -> None:
         await self._through(self._call.done_writing())

@@ -1,7 +1,7 @@
-"""Methods with response streams on a channel that limits its calls behind the application's interceptors.
+"""Methods with streams on a channel that limits its calls behind the application's interceptors.
 
-Only the call object that the application has can be seen to be dropped, and interceptors put theirs around ours. So here one is
-put around theirs, which adds nothing else.
+Only the call object that the application has can be seen to be dropped, or be written to in vain, and interceptors put theirs
+around ours. So here one is put around theirs, which limits nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from time import monotonic
 from typing import Any
 
 from grpc_heartbeat import _abandoned, _faults
-from grpc_heartbeat._types import AioStreamStreamBase, AioUnaryStreamBase
-from grpc_heartbeat.channel.calls_aio import LimitedStreamStreamCall, LimitedUnaryStreamCall
+from grpc_heartbeat._types import AioStreamStreamBase, AioStreamUnaryBase, AioUnaryStreamBase
+from grpc_heartbeat.channel.calls_aio import LimitedStreamStreamCall, LimitedStreamUnaryCall, LimitedUnaryStreamCall
 from grpc_heartbeat.channel.connection_aio import Connection
 from grpc_heartbeat.channel.flight_aio import Flight, LoopLayers
 from grpc_heartbeat.core.limits import UNLIMITED
@@ -51,6 +51,12 @@ class DroppableUnaryStream(_Droppable, AioUnaryStreamBase):
     """A unary-stream method."""
 
     _call_class = LimitedUnaryStreamCall
+
+
+class DroppableStreamUnary(_Droppable, AioStreamUnaryBase):
+    """A stream-unary method."""
+
+    _call_class = LimitedStreamUnaryCall
 
 
 class DroppableStreamStream(_Droppable, AioStreamStreamBase):

@@ -54,6 +54,12 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
+FAILED_WRITE = "Internal error from Core"
+"""What grpcio says of a write that failed because the call has ended, before it says what it has ended with."""
+
+COUNTS_CANCELS = sys.version_info >= (3, 11)
+"""Whether a task knows how often it was asked to cancel."""
+
 if sys.version_info >= (3, 11):
 
     def cancel_requests() -> int:
@@ -116,6 +122,8 @@ class Flight(Timer):
     """How we have ended the call, if we have."""
     late = False
     """Whether the call was over before anybody looked, so that nobody knows when it ended."""
+    cancelled = False
+    """Whether the application has cancelled the call."""
     made_at: str | None = None
     origin: Context | None = None
     """What was current where the call was made, if somebody wants to hear of early ends."""
@@ -286,12 +294,16 @@ class Flight(Timer):
         if not call.cancel():
             self.verdict = None
             return
+        self.wake()
+        if call_events:
+            tell_flight_ended(self, verdict, self.connection)
+
+    def wake(self) -> None:
+        """Wake the ``waiters`` of a call that was cancelled."""
         if self.waiters:
             self.woken = [task for task in self.waiters if task is not asyncio.current_task()]
             for task in self.woken:
                 task.cancel()
-        if call_events:
-            tell_flight_ended(self, verdict, self.connection)
 
     def dropped(self, call: Any) -> None:
         """The application has let go of its call object for a response stream. From any thread."""
@@ -317,13 +329,26 @@ class Flight(Timer):
         Args:
             requests_before: What ``cancel_requests`` said before the task began to wait.
         """
-        verdict = self.verdict
+        verdict = self.verdict or self._cancelled_inside()
         return None if verdict is None or cancel_requests() != requests_before else AioEndedCall(verdict)
+
+    def _cancelled_inside(self) -> Verdict | None:
+        """Return how the end of a call is told that grpcio itself has cancelled, or ``None``.
+
+        Its reader of request iterators does so when it finds the call dead, as after its deadline.
+        """
+        limit = self.limit
+        if not COUNTS_CANCELS or self.cancelled or limit is None or monotonic() < self.started + limit:
+            return None
+        return self.told(grpc.StatusCode.CANCELLED, "Deadline Exceeded")
 
     def tell(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
         """Return ``error``, with which gRPC ended the call, or one in its place that says which limit was spent."""
         try:
-            if timeout_of(error) is not None:  # a layer of ours underneath has told it
+            facts = timeout_of(error)
+            if facts is not None:  # one of ours underneath has told it
+                self._asked = True
+                self._told = Verdict(error.code().name, error.details() or "", facts)
                 return error
             verdict = self.told(error.code(), error.details() or "")
             if verdict is None:
@@ -339,7 +364,7 @@ class Flight(Timer):
         if self.verdict is not None:
             return self.verdict
         if not self._asked:
-            self._asked = True
+            self._asked = details != FAILED_WRITE  # after which the real status comes
             self._told = self._judge(code.name, details)
             if self._told is not None and call_events:
                 tell_flight_ended(self, self._told, self.connection)
@@ -348,6 +373,8 @@ class Flight(Timer):
     def _judge(self, status: str, details: str) -> Verdict | None:
         elapsed = monotonic() - self.started
         limit = self.limit
+        if status == "INTERNAL" and details == FAILED_WRITE and limit is not None and elapsed >= limit:
+            status, details = "DEADLINE_EXCEEDED", "Deadline Exceeded"
         if self.late and limit is not None and elapsed >= limit:
             # It ended at some time until now. gRPC does not say DEADLINE_EXCEEDED before its deadline, and what else it says
             # is believed.
