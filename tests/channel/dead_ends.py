@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def refused() -> Iterator[str]:
-    """A port on which nobody listens."""
+    """A port on which nobody listens, until a server with ``grpc.so_reuseport`` does."""
     with socket.socket() as taken:  # bound, so that nobody else gets it
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         taken.bind(("127.0.0.1", 0))
         yield _address(taken)
 

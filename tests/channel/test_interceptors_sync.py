@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,7 +17,7 @@ from grpc_heartbeat.errors import timeout_of
 from tests.channel import dead_ends
 from tests.channel.test_layers_sync import AMPLE, LIMIT, Deaf, Slow, ended, ended_late
 from tests.channel.ways import READING, WAYS, WRITING, endless, options
-from tests.peers import PATIENCE, path
+from tests.peers import PATIENCE, handlers, path
 
 each_way = pytest.mark.parametrize("way", WAYS)
 
@@ -118,3 +119,27 @@ def test_a_future_under_interceptors_can_be_cancelled(slow: Slow, dial: Any) -> 
     threading.Timer(0.05, call.cancel).start()
     with pytest.raises(grpc.FutureCancelledError):
         call.result(PATIENCE)
+
+
+def test_a_connection_that_comes_late_starts_the_header_limit() -> None:
+    quick = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100)]
+    over = threading.Event()
+
+    def hold(request: bytes, context: Any) -> bytes:
+        context.add_callback(over.set)
+        over.wait(PATIENCE)
+        return request
+
+    with dead_ends.refused() as target, grpc.insecure_channel(target, options=quick) as bare:
+        interceptors = grpc_heartbeat.client_interceptors(timeouts=Timeouts(header=LIMIT))
+        method: Any = grpc.intercept_channel(bare, *interceptors).unary_unary(path("UnaryUnary"))
+        call = method.future(b"x", wait_for_ready=True)
+        threading.Event().wait(LIMIT * 2)  # longer than it is looked at for the first time, and than the limit
+        assert not call.done()
+        with ThreadPoolExecutor(1) as pool:
+            server = grpc.server(pool, options=[("grpc.so_reuseport", 1)])  # ``refused`` holds the port
+            server.add_generic_rpc_handlers((handlers({"UnaryUnary": hold}),))
+            server.add_insecure_port(target)
+            server.start()
+            ended(lambda: call.result(PATIENCE), "header")
+            server.stop(None).wait(PATIENCE)
