@@ -209,10 +209,12 @@ class SplitCall:
         if not self.done():
             return f"<{name} object>"
         code = next(code for code in grpc.StatusCode if code.value[0] == self._status.code())
-        return (  # status and details change places in grpc.aio, so they do here
-            f"<{name} of RPC that terminated with:\n\tstatus = {self._status.details()}\n"
-            f'\tdetails = "{code}"\n\tdebug_error_string = "{self._status.debug_error_string()}"\n>'
-        )
+        head, details = f"<{name} of RPC that terminated with:", self._status.details()
+        if self._status.code() is _cygrpc.StatusCode.ok:  # so asks grpc.aio, which has its answer from the release
+            return f'{head}\n\tstatus = {code}\n\tdetails = "{details}"\n>'
+        # Status and details change places in grpc.aio, so they do here.
+        error = self._status.debug_error_string()
+        return f'{head}\n\tstatus = {details}\n\tdetails = "{code}"\n\tdebug_error_string = "{error}"\n>'
 
 
 def _wake(waiters: list[asyncio.Future[None]]) -> None:
