@@ -1,6 +1,6 @@
 """Everything that leans on a private name of grpcio.
 
-Three things are had by it that the public API of the sync stack does not give.
+Four things are had by it that the public API of the sync stack does not give.
 
 - *The handle of a blocking call.* ``stub.Method(request)`` creates its call inside grpcio by ``Channel.segregated_call`` and
   blocks on it. A multicallable that was made interruptible here passes that call to the ``CancelHandle`` which the calling
@@ -8,6 +8,7 @@ Three things are had by it that the public API of the sync stack does not give.
 - *When the server has accepted a call.* grpcio reads a unary call's initial metadata together with its response. On request
   (``CancelHandle.split``, ``calling.split``) it is read on its own, and its arrival is noted. The wire sees no difference.
 - *The channel's state*, without a thread that watches it.
+- *Sending beside the application*: a message on a stream whose application iterator is quiet, without a thread in between.
 
 The private names are looked for when a multicallable is prepared, and tried out once per process, by a call that goes
 nowhere. Where one is missing or has changed (a later grpcio, another kind of channel), the functions here say so by their
@@ -33,6 +34,15 @@ try:
     )
 except ImportError:  # pragma: no cover - a later grpcio
     _GrpcioChannel = _ReceiveHeaders = None  # type: ignore[assignment,misc]
+
+try:
+    from grpc._channel import _event_handler  # type: ignore[attr-defined,unused-ignore]
+    from grpc._cython.cygrpc import OperationType as _OperationType
+    from grpc._cython.cygrpc import SendMessageOperation as _SendMessage
+
+    _SEND_MESSAGE = _OperationType.send_message
+except (ImportError, AttributeError):  # pragma: no cover - a later grpcio
+    _event_handler = _SendMessage = _SEND_MESSAGE = None  # type: ignore[assignment]
 
 _PUBLIC_API_ONLY = os.environ.get("GRPC_HEARTBEAT_PUBLIC_API_ONLY", "") not in ("", "0")
 _MAX_LAYERS = 32
@@ -418,3 +428,83 @@ def abort_rpc(context: Any, code: grpc.StatusCode, details: str) -> bool:
         _faults.record("grpcio.abort_rpc", error)
         return False
     return True
+
+
+Send = Callable[[bytes, Callable[[], object]], bool]
+"""Sends a serialized message on a stream, beside what iterates over the application's messages; returns False if that is not
+possible now. The function that it is given is called when the message was taken or the stream is over, in any thread. No other
+message may be under way until then."""
+
+
+def sends_beside(multicallable: Any) -> bool:
+    """Tell whether ``sender_of_call`` will work for the calls of ``multicallable``: they are grpcio's own or around those."""
+    for _ in range(_MAX_LAYERS if usable() and _event_handler is not None else 0):
+        if hasattr(multicallable, "_managed_call"):
+            return True
+        multicallable = getattr(multicallable, "_inner", None)
+    return False
+
+
+def sender_of_call(call: Any) -> Send | None:
+    """Return what sends on a call object of the sync stack; ``None`` if that cannot be had."""
+    state: Any = getattr(call, "_state", None)
+    inner: Any = getattr(call, "_call", None)
+    if _event_handler is None or not hasattr(inner, "operate") or not hasattr(state, "due"):
+        return None
+    handle: Any = _event_handler(state, None)
+
+    def send(data: bytes, done: Callable[[], object]) -> bool:
+        def taken(event: Any) -> Any:
+            over = handle(event)
+            done()
+            return over
+
+        with state.condition:
+            if state.code is not None or _SEND_MESSAGE in state.due:
+                return False
+            state.due.add(_SEND_MESSAGE)
+            if not inner.operate((_SendMessage(data, 0),), taken):
+                state.due.discard(_SEND_MESSAGE)
+                return False
+        return True
+
+    return send
+
+
+def sender_of_context(context: Any) -> Send | None:
+    """Return what sends on the response stream of a sync handler; ``None`` if that cannot be had.
+
+    It sends nothing before initial metadata were sent.
+    """
+    try:
+        from grpc import _server
+
+        if not usable() or _SendMessage is None:
+            return None
+        state, call = context._state, context._rpc_event.call
+        possibly_finish, is_active, token = _server._possibly_finish_call, _server._is_rpc_state_active, "in-band beat"
+        if not (isinstance(state.due, set) and hasattr(state, "initial_metadata_allowed")):
+            return None
+    except Exception as error:
+        _faults.record("grpcio.sender_of_context", error)
+        return None
+
+    def send(data: bytes, done: Callable[[], object]) -> bool:
+        def taken(_: Any) -> Any:
+            with state.condition:
+                result = possibly_finish(state, token)
+            done()
+            return result
+
+        with state.condition:
+            if not is_active(state) or state.initial_metadata_allowed or token in state.due:
+                return False
+            state.due.add(token)
+            try:
+                call.start_server_batch((_SendMessage(data, 0),), taken)
+            except BaseException:
+                state.due.discard(token)
+                raise
+        return True
+
+    return send

@@ -9,12 +9,13 @@ from typing import Any
 import grpc
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._grpcio import headers_seen
+from grpc_heartbeat._grpcio import headers_seen, sender_of_call, sends_beside
 from grpc_heartbeat._types import StreamStreamBase, StreamUnaryBase, UnaryStreamBase
 from grpc_heartbeat.channel.delegate import DelegatingCall
 from grpc_heartbeat.channel.flight import in_a_thread
 from grpc_heartbeat.core.inband import token_in
 from grpc_heartbeat.errors import EndedCall
+from grpc_heartbeat.inband.beside import Beside
 from grpc_heartbeat.inband.end import BEAT, End, InbandStatus, offer
 from grpc_heartbeat.inband.messages import Inbound, codecs
 from grpc_heartbeat.inband.outlet import Pump
@@ -94,6 +95,7 @@ class _Method:
     def __init__(self, inner: Any, interval: float) -> None:
         self._inner = inner
         self._interval = interval
+        self._beside = sends_beside(inner)
 
     def _begin(
         self, start: Callable[..., Any], request: Any, metadata: Any, rest: tuple[Any, ...], echoes: bool
@@ -108,11 +110,14 @@ class _Method:
     ) -> Any:
         """Start a call that sends requests."""
         end = ClientEnd(self._interval, echoes)
-        pump = Pump(requests, end)
-        call = start(pump, rest[0], offer(metadata), *rest[1:])
-        if not hasattr(call, "add_callback") or not call.add_callback(pump.stop):
-            pump.stop()
-        return _held(call, end)
+        outlet: Beside | Pump = Beside(requests, end) if self._beside else Pump(requests, end)
+        call = start(outlet, rest[0], offer(metadata), *rest[1:])
+        held = _held(call, end)
+        if held is call or not call.add_callback(outlet.stop):
+            outlet.stop()
+        elif isinstance(outlet, Beside):
+            outlet.begin(sender_of_call(call), self._interval)
+        return held
 
 
 def _held(call: Any, end: ClientEnd) -> Any:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextvars
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import grpc
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat._grpcio import sender_of_context
 from grpc_heartbeat._timers import clock, timers
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.core.inband import TOKEN_BYTES, offered
 from grpc_heartbeat.core.timers import Timer
+from grpc_heartbeat.inband.beside import Beside
 from grpc_heartbeat.inband.end import BEAT, UNKNOWN_FOR, End
 from grpc_heartbeat.inband.greeting import greet, greets
 from grpc_heartbeat.inband.messages import Inbound, deserializer, serializer
@@ -102,11 +105,18 @@ def _around(behavior: Behavior, handler: Any, interval: float) -> Behavior:
                 _Greeting(context, interval)
             return behavior(request, context)
         end.speaks_first = context if own_greeting else None
-        run = contextvars.copy_context().run
-        pump = Pump(behavior(request, context), end, run, lambda: greet(context, early=not own_greeting))
-        if not context.add_callback(pump.stop):
-            pump.stop()
-        return pump
+        responses = behavior(request, context)
+        before = partial(greet, context, early=not own_greeting)
+        send = sender_of_context(context)
+        outlet: Beside | Pump
+        if send is None:
+            outlet = Pump(responses, end, contextvars.copy_context().run, before)
+        else:
+            outlet = Beside(iter(responses), end, before)
+            outlet.begin(send, interval)
+        if not context.add_callback(outlet.stop):
+            outlet.stop()
+        return outlet
 
     return handle
 
