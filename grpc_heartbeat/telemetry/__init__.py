@@ -1,7 +1,7 @@
 """Observers that turn events into telemetry. Nothing outside this package imports opentelemetry.
 
-All of it but the spans of heartbeats is off until it is asked for: ``instrument()`` turns metrics and the deadline facts of spans
-on, a ``TimeoutLog`` writes one record per call that ended early.
+All but the spans of heartbeats is off until it is asked for: ``instrument()`` turns metrics and facts about deadlines in spans on,
+a ``TimeoutLog`` writes one record per call that ended early.
 """
 
 from __future__ import annotations
