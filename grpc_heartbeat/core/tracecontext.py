@@ -45,3 +45,8 @@ def decode(data: bytes) -> TraceContext | None:
     if not trace_id or not span_id:
         return None
     return TraceContext(trace_id, span_id, data[25])
+
+
+def unsampled(data: bytes) -> bool:
+    """Return whether ``data`` is a context that is marked as not sampled."""
+    return len(data) == LENGTH and data[0] == VERSION and not data[25] & 1

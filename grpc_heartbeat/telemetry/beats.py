@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -46,6 +47,7 @@ from grpc_heartbeat.core.heartbeat_events import (
     StreamOpened,
     StreamOpening,
 )
+from grpc_heartbeat.core.sampling import BeatSampler, Sampling
 
 KEEPALIVE = "grpc_heartbeat.v1.Heartbeat/Keepalive"
 PING = "grpc_heartbeat.v1.Heartbeat/Ping"
@@ -53,6 +55,22 @@ BEAT_SPAN = f"{KEEPALIVE} beat"
 OPEN_SPAN = f"{KEEPALIVE} open"
 PING_SPAN = PING
 _SCOPE = "grpc_heartbeat.heartbeat"
+
+_sampler: BeatSampler | None = None
+
+
+def sample_beats(sampler: BeatSampler | None) -> None:
+    """Trace only the beats that ``sampler`` wants, on every stream of this process that is opened from now on.
+
+    ``None``, the default, traces each beat.
+
+    Raises:
+        TypeError: ``sampler`` is something else.
+    """
+    global _sampler
+    if sampler is not None and not isinstance(sampler, BeatSampler):
+        raise TypeError(f"sampler must be a BeatSampler or None, not {type(sampler).__name__} ({sampler!r})")
+    _sampler = sampler
 
 
 class BeatTracing:
@@ -67,10 +85,18 @@ class BeatTracing:
     ) -> None:
         self.tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
         self.attributes = {**_own(identity, KEEPALIVE), "heartbeat.type": beat_type}
+        self._sampling: Sampling | None = None
 
     def stream(self) -> ClientBeats:
         """Return the spans of a new stream."""
-        return ClientBeats(self)
+        sampler = _sampler
+        if sampler is None:
+            return ClientBeats(self)
+        from grpc_heartbeat.telemetry.sampled_beats import SampledBeats
+
+        if self._sampling is None or self._sampling.sampler is not sampler:
+            self._sampling = Sampling(sampler)
+        return SampledBeats(self, self._sampling)
 
 
 class ClientBeats:
@@ -91,18 +117,24 @@ class ClientBeats:
     def start(self, sequence: int) -> bytes:
         """Begin the span of a beat that is about to be sent; return the trace context to send with it, or ``b""``."""
         try:
-            span = self._tracing.tracer.start_span(
-                BEAT_SPAN,
-                context=Context(),
-                kind=SpanKind.CLIENT,
-                attributes={**self._attributes, "heartbeat.sequence": sequence},
-                links=self._links,
-            )
-            self._spans[sequence] = span
-            return _encode(span.get_span_context())
+            return _encode(self._begin(sequence).get_span_context())
         except Exception as error:
             _faults.record("telemetry.beats.start", error)
             return b""
+
+    def _begin(
+        self, sequence: int, start_time: int | None = None, extra: Mapping[str, str] = MappingProxyType({})
+    ) -> Span:
+        span = self._tracing.tracer.start_span(
+            BEAT_SPAN,
+            context=Context(),
+            kind=SpanKind.CLIENT,
+            attributes={**self._attributes, "heartbeat.sequence": sequence, **extra},
+            links=self._links,
+            start_time=start_time,
+        )
+        self._spans[sequence] = span
+        return span
 
     def drop(self, sequence: int) -> None:
         """End the span of a beat that was not sent after all."""
@@ -181,7 +213,12 @@ class ServerBeats:
         self._own = {**_own(identity, KEEPALIVE), "upstream.zone": identity.zone}
 
     def answered(self, beat: Beat, peer: Identity | None, started: int, *, ping: bool = False) -> None:
-        """Record that ``beat``, which arrived at ``started`` (``time.time_ns()``), was answered just now."""
+        """Record that ``beat``, which arrived at ``started`` (``time.time_ns()``), was answered just now.
+
+        Nothing is recorded of a beat whose client does not trace it.
+        """
+        if tracecontext.unsampled(beat.trace_context):
+            return
         try:
             attributes: dict[str, str | int] = {
                 **self._own,

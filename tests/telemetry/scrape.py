@@ -33,7 +33,7 @@ class Meters:
     def value(self, name: str, **labels: str) -> float:
         """Return the sum of the values, or of the counts, of those points."""
         points = self.points(name, **labels)
-        return sum(point.value if hasattr(point, "value") else point.count for point in points)
+        return float(sum(point.value if hasattr(point, "value") else point.count for point in points))
 
     def close(self) -> None:
         self.provider.shutdown()

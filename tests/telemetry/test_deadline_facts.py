@@ -11,8 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 from opentelemetry import trace
-from opentelemetry.instrumentation.grpc import aio_server_interceptor, client_interceptor, server_interceptor
-from opentelemetry.instrumentation.grpc.grpcext import intercept_channel
+from opentelemetry.instrumentation import grpc as instrumentation
 from opentelemetry.trace import SpanKind
 
 import grpc_heartbeat
@@ -38,6 +37,9 @@ def loop() -> Iterator[LoopThread]:
     loop = LoopThread()
     yield loop
     loop.close()
+
+
+otel: Any = instrumentation
 
 
 def facts(span: Any) -> dict[str, Any]:
@@ -72,12 +74,12 @@ async def _many_aio(request: bytes, _: Any) -> Any:
 SERVERS: dict[str, Callable[[LoopThread, Spans], Any]] = {
     "sync": lambda _, spans: SyncServer(
         {"UnaryUnary": _one, "UnaryStream": _many},
-        [server_interceptor(spans.provider), *grpc_heartbeat.server_interceptors()],
+        [otel.server_interceptor(spans.provider), *grpc_heartbeat.server_interceptors()],
     ),
     "aio": lambda loop, spans: AioServer(
         loop,
         {"UnaryUnary": _one_aio, "UnaryStream": _many_aio},
-        [aio_server_interceptor(spans.provider), *grpc_heartbeat.aio.server_interceptors()],
+        [otel.aio_server_interceptor(spans.provider), *grpc_heartbeat.aio.server_interceptors()],
     ),
 }
 
@@ -103,7 +105,7 @@ def test_a_servers_span_says_what_was_left_at_entry_and_exit(
 
 
 def test_a_handler_whose_client_left_says_why(spans: Spans) -> None:
-    interceptors = [server_interceptor(spans.provider), *grpc_heartbeat.server_interceptors()]
+    interceptors = [otel.server_interceptor(spans.provider), *grpc_heartbeat.server_interceptors()]
     server = SyncServer({"UnaryUnary": _hold}, interceptors)
     with grpc.insecure_channel(server.target) as channel:
         call: Any = channel.unary_unary(path("UnaryUnary"))
@@ -122,7 +124,7 @@ def test_a_clients_span_says_which_limit_ended_it(way: str, spans: Spans) -> Non
     server = SyncServer({"UnaryUnary": _hold})
     timeouts = Timeouts(total=PATIENCE, header=LIMIT)
     with grpc_heartbeat.insecure_channel(server.target, timeouts=timeouts) as ours:
-        channel = intercept_channel(ours, client_interceptor(spans.provider))
+        channel = otel.grpcext.intercept_channel(ours, otel.client_interceptor(spans.provider))
         call = channel.unary_unary(path("UnaryUnary"))
         with pytest.raises(grpc.RpcError):
             call(b"") if way == "call" else call.future(b"").result()
@@ -144,7 +146,8 @@ async def test_another_span_gets_an_event(spans: Spans) -> None:
         return b""
 
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    handler = {"UnaryUnary": grpc.unary_unary_rpc_method_handler(hold)}  # type: ignore[arg-type]
+    behavior: Any = hold
+    handler: Any = {"UnaryUnary": grpc.unary_unary_rpc_method_handler(behavior)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Chain", handler),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -169,7 +172,8 @@ def test_two_instrumentations_end_separately(spans: Spans) -> None:
     with telemetry.instrument(metrics=False):
         pass
     tracer = spans.provider.get_tracer("test")
-    with grpc_heartbeat.insecure_channel("127.0.0.1:1") as channel, tracer.start_as_current_span("checkout"):
-        with grpc_heartbeat.deadline.limit(0.0), pytest.raises(grpc.RpcError):
-            channel.unary_unary(path("UnaryUnary"))(b"")
+    channel = grpc_heartbeat.insecure_channel("127.0.0.1:1")
+    spent = grpc_heartbeat.deadline.limit(0.0)
+    with channel, tracer.start_as_current_span("checkout"), spent, pytest.raises(grpc.RpcError):
+        channel.unary_unary(path("UnaryUnary"))(b"")
     assert [event.name for event in spans.ended[0].events] == [EVENT]
