@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SHORTEST_FREEZE = 2.0
 """Seconds: the request that meets the frozen service must reach its deadline, and the heartbeat notice."""
 
+MORE_PORTS = 3
+"""Processes beside the first one."""
+
 _DESCRIPTION = """\
 Start a client and three services as processes that talk over real sockets, and show: how a request's time shrinks
 from hop to hop, how a cancel travels, what happens while a service is frozen, and the traces of it all.
@@ -40,6 +43,13 @@ def add_parser(subparsers: SubParsers) -> None:
         metavar="SECONDS",
         help=f"how long a service stays frozen, at least {SHORTEST_FREEZE:g}; default: %(default)g",
     )
+    parser.add_argument(
+        "--metrics-port",
+        type=_first_port,
+        default=0,
+        metavar="PORT",
+        help=f"serve metrics to Prometheus on this loopback port and the {MORE_PORTS} after it, one for each process",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         )
         return 2
     require("opentelemetry.exporter.otlp.proto.grpc", extra="otlp")
+    if args.metrics_port:
+        require("opentelemetry.exporter.prometheus", extra="prometheus")
     from grpc_heartbeat.demo.children import ChildError
 
     try:
@@ -67,11 +79,11 @@ def _perform(args: argparse.Namespace) -> Facts:
     from grpc_heartbeat.demo.screen import NoScreen, screen
 
     if args.json:
-        facts = director.perform(NoScreen(), args.freeze)
+        facts = director.perform(NoScreen(), args.freeze, metrics_port=args.metrics_port)
         print(json.dumps(as_json(facts), indent=2))
         return facts
     with screen(director.ACTS) as shown:
-        facts = director.perform(shown, args.freeze)
+        facts = director.perform(shown, args.freeze, metrics_port=args.metrics_port)
         show.verdict(shown, facts)
     return facts
 
@@ -81,3 +93,10 @@ def _freeze_seconds(text: str) -> float:
         return check_seconds("--freeze", float(text), minimum=SHORTEST_FREEZE, inclusive=True)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _first_port(text: str) -> int:
+    highest = 65_535 - MORE_PORTS
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= highest):
+        raise argparse.ArgumentTypeError(f"--metrics-port must be a number from 1 to {highest}, got {text!r}")
+    return int(text)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from time import monotonic
 
-from grpc_heartbeat.demo import acts, show
+from grpc_heartbeat.demo import acts, metrics, show
 from grpc_heartbeat.demo.acts import Cast
 from grpc_heartbeat.demo.children import children
 from grpc_heartbeat.demo.facts import Check, Facts
@@ -19,12 +19,15 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 ACTS = 4
 
 
-def perform(screen: Screen, frozen_seconds: float, environment: Mapping[str, str] = os.environ) -> Facts:
+def perform(
+    screen: Screen, frozen_seconds: float, environment: Mapping[str, str] = os.environ, metrics_port: int = 0
+) -> Facts:
     """Run the demo and return its facts.
 
     Args:
         frozen_seconds: How long the stock service stays frozen.
         environment: Where OpenTelemetry's variables are read. With an OTLP endpoint the spans go there.
+        metrics_port: Where the first of the processes answers Prometheus; the others follow. 0: they do not.
 
     Raises:
         ChildError: a process did not start, answer or live.
@@ -34,7 +37,8 @@ def perform(screen: Screen, frozen_seconds: float, environment: Mapping[str, str
     with contextlib.ExitStack() as stack:
         receiver = None if endpoint else stack.enter_context(Receiver())
         target = endpoint if receiver is None else receiver.endpoint
-        cast = stack.enter_context(children(PLACES, node_environment(environment, None if endpoint else target)))
+        nodes = node_environment(environment, None if endpoint else target) | metrics.environment(metrics_port)
+        cast = stack.enter_context(children(PLACES, nodes))
         screen.now("four processes start and connect")
         acts.connect(cast)
         facts = _perform(cast, screen, frozen_seconds, receiver, endpoint)

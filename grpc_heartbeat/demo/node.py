@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from grpc_heartbeat.demo import metrics
 from grpc_heartbeat.demo.beats import figures
 from grpc_heartbeat.demo.hop_aio import AioHop
 from grpc_heartbeat.demo.hop_client import ClientHop
@@ -33,6 +34,7 @@ def main(service: str) -> None:
     own_stdout()
     place = PLACES[service]
     tracing = Tracing(place.identity())
+    metrics.serve(place)
     commands = _commands(_hop(place), tracing)
     say("ready")
     for line in sys.stdin:

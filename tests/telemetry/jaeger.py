@@ -81,11 +81,12 @@ def ask(url: str, services: Sequence[str], since: float) -> dict[str, Any]:
     for service in services:
         query = {"service": service, "start": int(since * 1e6), "end": _END, "limit": MORE_THAN_THERE_ARE}
         address = f"{url.rstrip('/')}/api/traces?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(address, timeout=10) as response:
+        with _direct.open(address, timeout=10) as response:
             answer = json.load(response)
         assert not answer.get("errors"), answer["errors"]
         traces |= {trace["traceID"]: trace for trace in answer["data"] or ()}
     return {"data": list(traces.values())}
 
 
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _END = 32_503_680_000_000_000  # the year 3000, in microseconds

@@ -1,0 +1,66 @@
+"""What this library's metrics are called in Prometheus: asked of the exporter, by making one value of each instrument."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import REGISTRY
+from prometheus_client.samples import Sample
+
+from grpc_heartbeat.telemetry.metrics import Metrics
+
+_OTHERS = ("python", "process", "target")
+"""What begins the names of metrics that the exporter and its library add."""
+
+
+class _Provider(MeterProvider):
+    """Hands out a meter that gives every instrument a value as soon as it is made."""
+
+    def get_meter(self, *arguments: Any, **more: Any) -> Any:
+        return _Meter(super().get_meter(*arguments, **more))
+
+
+class _Meter:
+    def __init__(self, meter: Any) -> None:
+        self._meter = meter
+
+    def create_counter(self, name: str, unit: str = "", description: str = "") -> Any:
+        counter = self._meter.create_counter(name, unit, description)
+        counter.add(1)
+        return counter
+
+    @property
+    def create_histogram(self) -> Any:
+        @functools.wraps(self._meter.create_histogram)  # the library looks at the arguments that it takes
+        def create(*arguments: Any, **more: Any) -> Any:
+            histogram = self._meter.create_histogram(*arguments, **more)
+            histogram.record(1)
+            return histogram
+
+        return create
+
+    def create_observable_gauge(self, name: str, callbacks: Any, unit: str = "", description: str = "") -> Any:
+        def one(_: CallbackOptions) -> list[Observation]:
+            return [Observation(1)]
+
+        return self._meter.create_observable_gauge(name, [one], unit, description)
+
+
+def samples() -> list[Sample]:
+    """Return a sample of everything that the library registers."""
+    provider = _Provider(metric_readers=[PrometheusMetricReader()], shutdown_on_exit=False)
+    try:
+        Metrics(provider)
+        families = list(REGISTRY.collect())
+    finally:
+        provider.shutdown()
+    return [sample for family in families if not family.name.startswith(_OTHERS) for sample in family.samples]
+
+
+def names() -> set[str]:
+    """Return the names that expressions may use."""
+    return {sample.name for sample in samples()}
