@@ -155,18 +155,19 @@ class _Limited:
 class _Response(_Limited):
     """A call that is awaited for its one response."""
 
-    def __await__(self) -> Generator[Any, None, Any]:
-        return self._wait(self._call)
+    _source: Any = None
+    """What is awaited for the response, where it is not grpcio's call."""
 
-    def _wait(self, response: Any) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, Any]:
         flight = self._flight
+        call = self._call
         before = cancel_requests()
-        if self._call.done():
+        if call.done():
             flight.late = True
         elif flight.loop is None:
             flight.awaited()
         try:
-            result = yield from response.__await__()
+            result = yield from (self._source or call).__await__()
         except asyncio.CancelledError:
             flight.release()
             ours = flight.ours(before)
@@ -315,10 +316,7 @@ class SplitUnaryUnaryCall(LimitedUnaryUnaryCall):
 
     def __init__(self, call: Any, flight: Flight) -> None:
         super().__init__(call, flight)
-        self._response = SingleResponse(call)
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        return self._wait(self._response)
+        self._source = SingleResponse(call)
 
     async def wait_for_connection(self) -> None:
         await self  # grpcio's unary-unary calls know of no earlier sign

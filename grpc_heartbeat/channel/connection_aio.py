@@ -54,6 +54,9 @@ class Connection:
     name = ""
     """The channel's name in telemetry."""
 
+    loop: asyncio.AbstractEventLoop | None = None
+    """The loop of the channel's calls, once one was made."""
+
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
         self._waiting: set[Waiting] = set()

@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
@@ -30,7 +30,7 @@ import grpc.aio
 from grpc_heartbeat import _abandoned, _faults
 from grpc_heartbeat._call_events import call_events, tell_flight_ended
 from grpc_heartbeat._loop_timers import loop_timers
-from grpc_heartbeat.channel.connection_aio import Connection
+from grpc_heartbeat.channel.connection_aio import UNKNOWN, Connection
 from grpc_heartbeat.channel.layers import Layers
 from grpc_heartbeat.core.guard import Ending, Guard, Stage
 from grpc_heartbeat.core.lane import Lane
@@ -103,7 +103,11 @@ class Flight(Timer):
 
     # Defaults on the class: this is made for every call that is limited, and an __init__ would cost a frame. The timer's own
     # is done when it is first armed.
-    __init__ = object.__init__
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+    else:
+        __init__ = object.__init__
     method: str
     layers: LoopLayers
     connection: Connection
@@ -163,7 +167,13 @@ class Flight(Timer):
     def begin(self, call: Any) -> None:
         """Watch over ``call``. Everything but ``loop`` must have been stored."""
         self.call = call
-        self.loop = loop = running_loop()
+        connection = self.connection
+        loop = connection.loop
+        if loop is None:
+            loop = running_loop()
+            if connection is not UNKNOWN:  # that one is shared by channels of many loops
+                connection.loop = loop
+        self.loop = loop
         if call_events.listening:
             self.origin = copy_context()
         scope = self.scope

@@ -1,7 +1,7 @@
 """The call objects of the asyncio channel: grpcio's semantics of awaiting, cancelling and dropping, whatever limits a call has.
 
-``header`` makes a unary-unary call in another way than the other limits do, so what is tested with one limit is tested with it,
-too.
+``header`` makes a unary-unary call in another way than the other limits do, and by public API in yet another, so what is tested
+with one limit is tested with these, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import grpc.aio
 import pytest
 
 import grpc_heartbeat
-from grpc_heartbeat import Timeouts, _abandoned, _faults
+from grpc_heartbeat import Timeouts, _abandoned, _faults, _grpcio_aio
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat.channel import flight_aio
 from grpc_heartbeat.core.scope import Reason, Scope
@@ -33,10 +33,22 @@ from tests.channel.ways_aio import READING, WAYS, WRITING
 from tests.peers import PATIENCE, path
 
 LIMIT = 0.2
-LIMITED = {"total": Timeouts(total=PATIENCE), "header": Timeouts(header=PATIENCE), "idle": Timeouts(idle=PATIENCE)}
+PUBLIC = "header by public api"
+LIMITED = {
+    "total": Timeouts(total=PATIENCE),
+    "idle": Timeouts(idle=PATIENCE),
+    "header": Timeouts(header=PATIENCE),
+    PUBLIC: Timeouts(header=PATIENCE),
+}
 
 each_way = pytest.mark.parametrize("way", WAYS)
 each_limit = pytest.mark.parametrize("limit", LIMITED)
+
+
+@pytest.fixture(autouse=True)
+def public_api(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if getattr(request.node, "callspec", None) and request.node.callspec.params.get("limit") == PUBLIC:
+        monkeypatch.setattr(_grpcio_aio, "usable", lambda: False)
 
 
 @pytest.fixture
@@ -406,8 +418,9 @@ async def test_a_dropped_response_still_ends_with_its_scope_and_is_forgotten_whe
         await happens(slow.ended)
 
 
-async def test_a_dropped_response_still_ends_with_its_limit(slow: SlowServer) -> None:
-    async with opened(slow.target, Timeouts(header=LIMIT)) as channel:
+@each_limit
+async def test_a_dropped_response_still_ends_with_its_limit(slow: SlowServer, limit: str) -> None:
+    async with opened(slow.target, Timeouts(total=LIMIT) if limit == "total" else Timeouts(header=LIMIT)) as channel:
         WAYS["unary-unary"].start(channel, [SILENT])
         await happens(slow.ended)
 

@@ -15,7 +15,7 @@ import grpc.aio
 import pytest
 
 import grpc_heartbeat
-from grpc_heartbeat import Timeouts
+from grpc_heartbeat import Timeouts, _grpcio_aio
 from grpc_heartbeat.core.facts import TimeoutFacts
 from grpc_heartbeat.errors import timeout_of
 from tests.chain.hops import AioNoop
@@ -204,6 +204,16 @@ async def test_a_server_that_does_not_accept_ends_the_call(slow: SlowServer, way
             return
         check(*await ended(way, channel, SILENT), "header", WAYS[way].kind)
     assert await asyncio.to_thread(slow.ended.wait, PATIENCE)
+
+
+async def test_acceptance_is_seen_by_public_api_too(slow: SlowServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_grpcio_aio, "usable", lambda: False)
+    async with opened(slow.target, header=LIMIT, total=PATIENCE) as channel:
+        check(*await ended("unary-unary", channel, SILENT), "header", "UnaryUnary")
+        assert await WAYS["unary-unary"].run(channel, PAUSE) == [b"pause 0"]
+    with dead_ends.silent() as target:
+        async with opened(target, header=PATIENCE, connect=LIMIT) as channel:
+            check(*await ended("unary-unary", channel, b"x"), "connect", "UnaryUnary")
 
 
 @each_way
