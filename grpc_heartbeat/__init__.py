@@ -29,6 +29,7 @@ __all__ = [
     "HeartbeatPolicy",
     "Identity",
     "InbandPolicy",
+    "ServerPolicy",
     "TimeoutPolicy",
     "Timeouts",
     "add_to_server",

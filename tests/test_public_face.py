@@ -25,6 +25,7 @@ SYNC_NAMES = {
     "HeartbeatPolicy",
     "Identity",
     "InbandPolicy",
+    "ServerPolicy",
     "TimeoutPolicy",
     "Timeouts",
     "add_to_server",
