@@ -1,7 +1,8 @@
-"""Shows each act's facts: small tables, and traces as trees. At most 100 columns wide."""
+"""Shows each act's facts: small tables, and traces as trees. At most ``WIDTH`` columns wide."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from grpc_heartbeat.demo.facts import Cancel, Check, Ending, Facts, Flow, Freeze, Traces
@@ -10,6 +11,9 @@ from grpc_heartbeat.demo.topology import CLIENT, ORDERS, PLACES, STOCK
 from grpc_heartbeat.demo.traces import Branch, SpanRecord, Trace, answered, missed
 
 _INDENT = "  "
+
+WIDTH = 100
+"""Columns."""
 
 
 def table(screen: Screen, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -67,7 +71,8 @@ def freeze(screen: Screen, facts: Freeze) -> None:
     table(screen, ("hop", "after", "how", "the limit that ended it"), rows)
     for end in facts.endings:
         if end.service == ORDERS.service:
-            screen.line(_INDENT, f"{end.service}: ", (f"“{end.details}”", "dim"))
+            for line in textwrap.wrap(f"{end.service}: “{end.details}”", WIDTH - len(_INDENT)):
+                screen.line(_INDENT, (line, "dim"))
     screen.line()
     screen.line(_INDENT, f"The heartbeat orders → stock, from the freeze on ({facts.misses} beats missed):")
     table(screen, ("after", "state", "because"), [row[1:] for row in sorted(_course(facts))])

@@ -47,3 +47,10 @@ def asked_for(expression: str) -> set[str]:
     """Return the names of the time series that an expression asks for."""
     bare = _NOT_NAMES.sub(" ", expression)
     return {name for name in _NAME.findall(bare) if name not in _WORDS and not re.search(rf"\b{name}\s*\(", bare)}
+
+
+def labels_of(expression: str) -> set[str]:
+    """Return the names of the labels that an expression selects or groups by."""
+    grouped = re.findall(r"\bby\s*\(([^)]*)\)", expression)
+    selected = re.findall(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"", expression)
+    return {label.strip() for group in grouped for label in group.split(",")} | set(selected)

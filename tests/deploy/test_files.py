@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.metrics import Meter
 
 from tests.deploy.exported import names, samples
-from tests.deploy.files import DEPLOY, PROMETHEUS, RULES, asked_for, dashboards, expressions, panels, rules
+from tests.deploy.files import DEPLOY, PROMETHEUS, RULES, asked_for, dashboards, expressions, labels_of, panels, rules
 from tests.programs import program
 
 OF_PROMETHEUS = {"up", "ALERTS"}
@@ -27,6 +27,13 @@ def recorded() -> set[str]:
 def promtool(*arguments: str, folder: Path = PROMETHEUS) -> subprocess.CompletedProcess[str]:
     command = [program("promtool", "Debian: prometheus"), *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def metrics_in_docs() -> list[list[str]]:
+    """Return the cells of the table of metrics: name, name in Prometheus, kind, labels, meaning."""
+    page = (DEPLOY.parent / "docs" / "metrics.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`(?:health|grpc_heartbeat).*) \|$", page, re.MULTILINE)
+    return [[cell.strip() for cell in row.split(" | ")] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +52,21 @@ def test_the_reader_of_expressions(expression: str, series: set[str]) -> None:
 def test_the_exporter_names_the_metric_of_beats_as_promised() -> None:
     assert {"health_check_duration_seconds" + part for part in PARTS} <= names()
     assert not [name for name in names() if "seconds_seconds" in name]
+
+
+def test_docs_list_the_metrics_under_the_names_that_the_exporter_gives() -> None:
+    listed = {_family(cells[1] if cells[1].startswith("`") else cells[0]) for cells in metrics_in_docs()}
+    assert listed == {_family(name) for name in names()}
+
+
+def test_rules_and_dashboards_ask_for_labels_that_metrics_have() -> None:
+    documented = {label for cells in metrics_in_docs() for label in re.findall(r"`(\w+)`", cells[3])}
+    everywhere = {"job", "instance", "le", "alertname", "alertstate"}
+    asked = [rule["expr"] for rule in rules()]
+    asked += [expression for dashboard in dashboards().values() for expression in expressions(dashboard)]
+    used = {label for expression in asked for label in labels_of(expression)}
+    assert used - documented - everywhere == set()
+    assert {"service", "zone", "status", "layer", "cause"} <= used
 
 
 def test_rules_ask_for_metrics_that_exist() -> None:
@@ -72,7 +94,7 @@ def test_a_dashboard_asks_for_metrics_that_exist_and_shows_all_of_them(name: str
 
 
 def _family(series: str) -> str:
-    return re.sub("(_bucket|_count|_sum)$", "", series)
+    return re.sub("(_bucket|_count|_sum)$", "", series.strip("`"))
 
 
 @pytest.mark.parametrize("name", sorted(dashboards()))
@@ -113,7 +135,7 @@ def test_every_rule_is_tried() -> None:
     quantiles = {"service_type_zone:health_check_duration_seconds:p99_rate5m": "HeartbeatSlow"}
     quantiles["method:grpc_heartbeat_server_queue_delay_seconds:p99_rate5m"] = "RequestsQueue"
     for rule in rules():
-        name = rule.get("alert") or rule["record"]
+        name: str = rule.get("alert") or rule["record"]
         assert quantiles.get(name, name) in tried, name
 
 
