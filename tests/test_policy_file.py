@@ -250,6 +250,7 @@ def test_whatever_is_in_a_file_it_is_read_or_refused_by_line(tmp_path: Path, suf
 def test_the_largest_file_is_read(tmp_path: Path) -> None:
     text = EXAMPLE + "#" * (MAX_BYTES - len(EXAMPLE))
     assert load(tmp_path, text) == EXPECTED
+    assert wrong(tmp_path, text + "#") == "policy.yaml:1: the file is too large for a policy: more than 256 KiB"
 
 
 @pytest.mark.parametrize("name", ["policy", "policy.toml", "policy.yaml.bak"])
