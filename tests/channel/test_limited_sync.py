@@ -244,6 +244,10 @@ def test_a_single_threaded_stream_that_waits_for_metadata_is_ended_all_the_same(
     assert error is call
     assert call.code() is grpc.StatusCode.CANCELLED
     assert call.cancelled()
+    with pytest.raises(grpc.FutureCancelledError):
+        call.result()
+    with pytest.raises(grpc.FutureCancelledError):
+        call.exception()
     assert not scope.members
 
 
