@@ -110,6 +110,14 @@ def _greeting(kind: type) -> type:
     return type(kind.__name__, (kind,), namespace)
 
 
+def says_something(metadata: Any) -> bool:
+    """Tell whether initial ``metadata`` have entries. Those of the early accepting have none."""
+    try:
+        return any(True for _ in metadata or ())
+    except RuntimeError:  # the early accepting's, called off
+        return False
+
+
 def lost() -> None:
     """Say that a handler came too late with its initial metadata."""
     _log.warning(

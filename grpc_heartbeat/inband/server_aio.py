@@ -17,10 +17,10 @@ from grpc_heartbeat import _faults
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.core.inband import offered
 from grpc_heartbeat.inband.end import BEAT, without
-from grpc_heartbeat.inband.greeting import Merged, lost
+from grpc_heartbeat.inband.greeting import Merged, lost, says_something
 from grpc_heartbeat.inband.loop_end import LoopEnd
 from grpc_heartbeat.inband.messages import Inbound, Outbound
-from grpc_heartbeat.inband.plain_aio import plain
+from grpc_heartbeat.inband.plain_aio import one_response, stepped
 from grpc_heartbeat.inband.policy import InbandPolicy
 from grpc_heartbeat.inband.server import kept_alive, new_token
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
@@ -65,11 +65,13 @@ class AioInbandServerInterceptor(AioDeadlineServerInterceptor):
             return handler
         behavior = behavior_of(handler)
         if inspect.isasyncgenfunction(behavior):
-            around: Behavior = _generator(behavior, handler, interval)
+            around: Behavior = _generator(behavior, handler, interval, speaks(behavior))
         elif inspect.iscoroutinefunction(behavior):
             around = _coroutine(behavior, handler, interval)
+        elif handler.response_streaming:
+            around = _generator(stepped(behavior, handler.request_streaming), handler, interval, speaks(behavior))
         else:
-            around = plain(behavior, handler, interval)
+            around = one_response(behavior, interval)
         return kept_alive(handler, keep_marks(behavior, around))
 
 
@@ -194,7 +196,7 @@ class InbandContext:
         end = self._end
         await end.settle()
         if end.early:
-            if initial_metadata:
+            if says_something(initial_metadata):
                 end.early = False  # a second time is the handler's own mistake
                 lost()
             return
@@ -263,9 +265,8 @@ def _coroutine(behavior: Behavior, handler: Any, interval: float) -> Behavior:
     return handle
 
 
-def _generator(behavior: Behavior, handler: Any, interval: float) -> Behavior:
+def _generator(behavior: Behavior, handler: Any, interval: float, own_greeting: bool) -> Behavior:
     takes = handler.request_streaming
-    own_greeting = speaks(behavior)
 
     async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
         end = ServerEnd(context, interval, handler, own_greeting)

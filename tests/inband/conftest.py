@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from grpc_heartbeat import _grpcio
 from tests.inband.ends import Server
 from tests.peers import LoopThread
 
@@ -18,11 +19,13 @@ def loop() -> Iterator[LoopThread]:
 
 
 @pytest.fixture
-def serve(loop: LoopThread) -> Iterator[Callable[..., Server]]:
-    """Start servers that are stopped after the test: ``serve(style)``."""
+def serve(loop: LoopThread, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
+    """Start servers that are stopped after the test: ``serve(style)``. The style may forbid private names, to clients too."""
     with ExitStack() as running:
 
         def start(style: str, **kwargs: Any) -> Server:
+            if style.endswith("public API"):
+                monkeypatch.setattr(_grpcio, "_PUBLIC_API_ONLY", True)
             server = Server(style, loop, **kwargs)
             running.callback(server.close)
             return server

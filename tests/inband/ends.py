@@ -18,8 +18,8 @@ EVERY = 0.05
 
 INBAND = grpc_heartbeat.InbandPolicy(EVERY)
 
-STYLES = ("threads", "generators", "coroutines", "functions in a pool")
-"""Sync handlers on a sync server; then those that an asyncio server takes."""
+STYLES = ("threads", "threads by public API", "generators", "coroutines", "functions in a pool")
+"""Sync handlers on a sync server, with grpcio's private names and without; then those that an asyncio server takes."""
 
 
 class Server:
@@ -38,13 +38,14 @@ class Server:
         self.contexts: list[Any] = []
         behaviors = {
             "threads": self._functions,
+            "threads by public API": self._functions,
             "generators": self._generators,
             "coroutines": self._coroutines,
             "functions in a pool": self._functions,
         }[style]()
         kwargs.setdefault("inband", INBAND)
         self._server: SyncServer | AioServer
-        if style == "threads":
+        if style.startswith("threads"):
             self._server = SyncServer(behaviors, grpc_heartbeat.server_interceptors(**kwargs))
         else:
             self._server = AioServer(loop, behaviors, grpc_heartbeat.aio.server_interceptors(**kwargs))
