@@ -19,6 +19,9 @@ REQUEST_GAP = 0.4
 WORK = 0.03
 LONG_WORK = 30.0
 REFRESH = 0.1
+START = 30.0
+"""Seconds that a process may take to start: a loaded machine reads and compiles slowly."""
+
 SETTLE = 2.0
 """Seconds to wait for something that must follow soon, before it counts as not having happened."""
 
@@ -30,7 +33,7 @@ def connect(cast: Cast) -> None:
     """Start the servers, the last first, each with a channel to the one behind it, and wait until every link is up."""
     target = ""
     for place in reversed(CHAIN):
-        cast[place.service].expect("ready", doing="start")
+        cast[place.service].expect("ready", patience=START, doing="start")
         target = f"127.0.0.1:{cast[place.service].ask('start', target=target)['port']}"
     for source, _ in LINKS:
         cast[source.service].expect("state", state="up", doing="get its heartbeat up")
