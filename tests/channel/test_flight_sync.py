@@ -1,4 +1,4 @@
-"""The driver of the guard, with a connection and a server that do what the test says: late looks, answers that come too late."""
+"""The driver of the guard, with a connection and a server that do what the test says: late looks, belated answers."""
 
 from __future__ import annotations
 
