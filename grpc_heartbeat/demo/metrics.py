@@ -26,8 +26,9 @@ def serve(place: Place) -> None:
     from prometheus_client import start_http_server
 
     from grpc_heartbeat import telemetry
+    from grpc_heartbeat.demo.tracing import resource
 
-    provider = MeterProvider(metric_readers=[PrometheusMetricReader()])
+    provider = MeterProvider([PrometheusMetricReader()], resource(place.identity()))
     metrics.set_meter_provider(provider)
     telemetry.instrument(meter_provider=provider)
     start_http_server(int(base) + CHAIN.index(place), addr="127.0.0.1")

@@ -68,7 +68,7 @@ class Tracing:
     """Becomes the process's tracing when made. The exporter reads the standard ``OTEL_EXPORTER_OTLP_…`` variables."""
 
     def __init__(self, identity: Identity) -> None:
-        self._provider = TracerProvider(resource=Resource.create(_resource(identity)))
+        self._provider = TracerProvider(resource=resource(identity))
         self._ended, self._delivered = _Ended(), _Delivered(OTLPSpanExporter())
         self._provider.add_span_processor(self._ended)
         batches = BatchSpanProcessor(self._delivered, schedule_delay_millis=EXPORT_DELAY_MILLIS)
@@ -81,12 +81,15 @@ class Tracing:
         return {"ended": self._ended.count, "delivered": self._delivered.count}
 
 
-def _resource(identity: Identity) -> dict[str, str]:
-    return {
-        "service.name": identity.service,
-        "service.instance.id": identity.instance,
-        "cloud.availability_zone": identity.zone,
-    }
+def resource(identity: Identity) -> Resource:
+    """Return who the process is, as its spans and metrics say it."""
+    return Resource.create(
+        {
+            "service.name": identity.service,
+            "service.instance.id": identity.instance,
+            "cloud.availability_zone": identity.zone,
+        }
+    )
 
 
 def server_interceptor() -> Any:
