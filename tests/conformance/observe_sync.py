@@ -87,8 +87,8 @@ def _run(
     try:
         return call.result(PATIENCE) if path.form == "future" else _collect(call, seen)
     finally:
-        # A single-threaded call reads of its end when it is iterated over, which it is not any more once it is cancelled.
-        if not (scenario.cancels and path.options):
+        # A single-threaded call reads of its end when it is iterated over, which it is not any more after a local error.
+        if not path.options or not (scenario.cancels or scenario.serializers):
             seen["ended"] = ended.wait(PATIENCE)
             wait_until(lambda: notified)
             seen["done callbacks got the call"] = [each is call for each in notified]

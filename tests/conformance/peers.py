@@ -25,7 +25,7 @@ message, then nothing. The last three last until the RPC ends."""
 PAUSES = (0.05, 0.25)
 """Seconds that ``Slow`` takes after each message that it read and before each that it sends."""
 MESSAGES = 4
-BIG = bytes(1 << 20)
+BIG = bytes(1 << 19)
 """A message of which a few fill every flow-control window, so that the next ones wait for the peer to read."""
 
 _WORKERS = 96

@@ -22,7 +22,7 @@ TRAILING = (("last", "1"), ("last", "2"), ("status-bin", b"\x02"))
 
 
 class Server(peers.Server):
-    """Ends RPCs in all the ways that a handler has."""
+    """Ends RPCs in all the ways that a handler has. It reads all requests first, lest its end race with their writing."""
 
     def _rich(self, requests: Iterator[bytes], watched: peers.Watched, context: Any) -> Iterator[bytes]:
         context.send_initial_metadata(INITIAL)
@@ -35,6 +35,7 @@ class Server(peers.Server):
         return self._rich(requests, watched, context)
 
     def _abort(self, requests: Iterator[bytes], watched: peers.Watched, context: Any) -> Iterator[bytes]:
+        list(requests)
         context.set_trailing_metadata(TRAILING)
         context.abort(grpc.StatusCode.UNAVAILABLE, "no stock for item 504, nor for 408")
         yield b""
@@ -44,13 +45,16 @@ class Server(peers.Server):
         context.abort(grpc.StatusCode.CANCELLED, "changed my mind")
 
     def _raise(self, requests: Iterator[bytes], watched: peers.Watched, context: Any) -> Iterator[bytes]:
+        list(requests)
         yield b"never sent by a unary method"
         raise ZeroDivisionError("on purpose")
 
     def _one(self, requests: Iterator[bytes], watched: peers.Watched, context: Any) -> Iterator[bytes]:
+        list(requests)
         yield b"one"
 
     def _big(self, requests: Iterator[bytes], watched: peers.Watched, context: Any) -> Iterator[bytes]:
+        list(requests)
         yield bytes(2 * LARGEST)
 
 
@@ -74,6 +78,7 @@ class Scenario:
         serializers: Those of the multicallable.
         target: ``server``, ``refused`` (a port where nobody listens) or ``closed`` (a channel that was closed).
         cancels: Whether the application cancels the call as soon as the server has it.
+        ends: Whether gRPC ends the call at all. (grpc.aio does not know that a call with bad metadata never began.)
         rewords: Whether this library may add words to the details, because a limit ended the call.
     """
 
@@ -83,6 +88,7 @@ class Scenario:
     serializers: dict[str, Any] = field(default_factory=dict)
     target: str = "server"
     cancels: bool = False
+    ends: bool = True
     rewords: bool = False
 
 
@@ -109,6 +115,6 @@ SCENARIOS: dict[str, Scenario] = {
         target="refused", kwargs={"wait_for_ready": True, "timeout": 0.05}, rewords=True
     ),
     "credentials need security": Scenario(kwargs={"credentials": grpc.access_token_call_credentials("token")}),
-    "bad metadata": Scenario(kwargs={"metadata": (("Bad Key", "value"),)}),
+    "bad metadata": Scenario(kwargs={"metadata": (("Bad Key", "value"),)}, ends=False),
     "closed channel": Scenario(target="closed"),
 }

@@ -152,7 +152,7 @@ async def punctual(cell: Cell, channels: Channels) -> Outcome:
 async def slow_producer() -> AsyncIterator[bytes]:
     yield BIG
     await asyncio.sleep(LENIENT + 0.1)  # sleep: a producer that is slower than the limit must not be punished
-    for _ in range(12):
+    for _ in range(14):
         yield BIG
 
 

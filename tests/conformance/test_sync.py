@@ -118,7 +118,7 @@ def punctual(cell: Cell, channels: Channels) -> Outcome:
 def slow_producer() -> Iterator[bytes]:
     yield BIG
     Event().wait(LENIENT + 0.1)
-    for _ in range(12):
+    for _ in range(14):
         yield BIG
 
 
