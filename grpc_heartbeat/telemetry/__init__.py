@@ -17,14 +17,24 @@ __all__ = [
     "LoggingSink",
     "OpenTelemetrySink",
     "TimeoutLog",
+    "aio_client_interceptors",
+    "aio_server_interceptors",
+    "client_interceptors",
     "instrument",
     "sample_beats",
+    "server_interceptors",
 ]
 
 if TYPE_CHECKING:
     from grpc_heartbeat.core.sampling import BeatSampler
     from grpc_heartbeat.telemetry.beats import sample_beats
     from grpc_heartbeat.telemetry.instrumentation import Instrumentation, instrument
+    from grpc_heartbeat.telemetry.rpc import (
+        aio_client_interceptors,
+        aio_server_interceptors,
+        client_interceptors,
+        server_interceptors,
+    )
     from grpc_heartbeat.telemetry.timeout_log import TimeoutLog
     from grpc_heartbeat.telemetry.timeout_sinks import JsonLinesSink, LoggingSink, OpenTelemetrySink
 else:
@@ -37,7 +47,11 @@ else:
             "LoggingSink": "grpc_heartbeat.telemetry.timeout_sinks",
             "OpenTelemetrySink": "grpc_heartbeat.telemetry.timeout_sinks",
             "TimeoutLog": "grpc_heartbeat.telemetry.timeout_log",
+            "aio_client_interceptors": "grpc_heartbeat.telemetry.rpc",
+            "aio_server_interceptors": "grpc_heartbeat.telemetry.rpc",
+            "client_interceptors": "grpc_heartbeat.telemetry.rpc",
             "instrument": "grpc_heartbeat.telemetry.instrumentation",
             "sample_beats": "grpc_heartbeat.telemetry.beats",
+            "server_interceptors": "grpc_heartbeat.telemetry.rpc",
         },
     )

@@ -1,0 +1,126 @@
+"""Spans of outbound calls on the sync stack.
+
+The span is current while the call is started and, of blocking calls, until it has ended. It ends with the call, whoever ends
+it: gRPC tells when a call is over. A call object that is dropped is cancelled by gRPC, and its span ends then; nothing here
+keeps one alive. The call object that gRPC made is returned as it is, with everything it can do.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import grpc
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+
+from grpc_heartbeat import _faults, deadline
+from grpc_heartbeat.errors import timeout_of
+from grpc_heartbeat.telemetry.rpc_spans import SCOPE, RpcSpan, untraced, with_trace
+
+
+class _Details(NamedTuple):
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
+class CallDetails(_Details, grpc.ClientCallDetails):
+    """A call's details with more metadata."""
+
+
+class TracingClientInterceptor(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Makes a CLIENT span for each call. ``tracer_provider`` is OpenTelemetry's; default: the global one."""
+
+    def __init__(self, tracer_provider: trace.TracerProvider | None = None) -> None:
+        self._tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return self._call(continuation, client_call_details, request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return self._call(continuation, client_call_details, request)
+
+    def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return self._call(continuation, client_call_details, request_iterator)
+
+    def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return self._call(continuation, client_call_details, request_iterator)
+
+    def _call(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        if untraced(details.method):
+            return continuation(details, request)
+        try:
+            rpc = RpcSpan(self._tracer, details.method, SpanKind.CLIENT, left_of(details.timeout))
+            details = _with_metadata(details, with_trace(details.metadata, rpc.span))
+        except Exception as error:
+            _faults.record("telemetry.rpc_client", error)
+            return continuation(details, request)
+        with trace.use_span(rpc.span, record_exception=False, set_status_on_exception=False):
+            try:
+                call = continuation(details, request)
+            except BaseException as error:
+                rpc.end(grpc.StatusCode.UNKNOWN, repr(error))
+                raise
+        _end_with(call, rpc)
+        return call
+
+
+def left_of(timeout: float | None) -> float | None:
+    """Return the seconds that a call made now with ``timeout`` has: those, or what is left of the inbound budget."""
+    left = deadline.remaining()
+    if left is None or timeout is None:
+        return timeout if left is None else left
+    return min(left, timeout)
+
+
+def _with_metadata(details: Any, metadata: Any) -> CallDetails:
+    return CallDetails(
+        details.method,
+        details.timeout,
+        metadata,
+        details.credentials,
+        getattr(details, "wait_for_ready", None),
+        getattr(details, "compression", None),
+    )
+
+
+def _end_with(call: Any, rpc: RpcSpan) -> None:
+    """Have the span of ``rpc`` end with ``call``. Never raises."""
+    try:
+        if not hasattr(call, "add_callback"):  # another interceptor has put something else in its place
+            rpc.end(grpc.StatusCode.OK)
+            return
+        if isinstance(call, grpc.Future) and call.done():
+            _ended(call, rpc)
+            return
+        known = weakref.ref(call)  # its callbacks must not keep it alive: dropping it cancels it
+        if not call.add_callback(lambda: _ended(known(), rpc)):
+            _ended(call, rpc)
+        elif not isinstance(call, grpc.Future):
+            # Nobody tells of the end of a single-threaded stream but to those who read it.
+            weakref.finalize(call, rpc.end, grpc.StatusCode.CANCELLED).atexit = False
+    except Exception as error:
+        _faults.record("telemetry.rpc_client.end", error)
+        rpc.end(grpc.StatusCode.UNKNOWN)
+
+
+def _ended(call: Any, rpc: RpcSpan) -> None:
+    try:
+        if call is None:
+            rpc.end(grpc.StatusCode.CANCELLED, "the application dropped the call")
+        else:
+            code = call.code()
+            rpc.end(code, None if code is grpc.StatusCode.OK else call.details(), timeout_of(call))
+    except Exception as error:  # what another interceptor has made
+        _faults.record("telemetry.rpc_client.ended", error)
+        rpc.end(grpc.StatusCode.UNKNOWN)
