@@ -126,3 +126,34 @@ def test_beats_are_never_closer_than_the_interval_unless_they_echo(steps: list[t
         if due is not None:
             assert due.echo or now - quiet_since >= 1.0
             quiet_since = now
+
+
+def simulate(seconds: float, reads: tuple[bool, bool], delay: float = 0.01) -> tuple[Pulse, Pulse]:
+    """Let two ends be quiet, of which either may not read what comes."""
+    ends = (Pulse(1.0, 0.0), Pulse(1.0, 0.0))
+    on_the_way: list[tuple[float, int, Beat]] = []
+    for step in range(int(seconds / delay)):
+        now = step * delay
+        due = [item for item in on_the_way if item[0] <= now and reads[item[1]]]
+        for item in due:
+            on_the_way.remove(item)
+            ends[item[1]].beat_received(item[2], now)
+        for index, end in enumerate(ends):
+            beat = end.beat_due(now)
+            if beat is not None:
+                on_the_way.append((now + delay, 1 - index, beat))
+    return ends
+
+
+def test_two_ends_that_read_go_on_for_ever_and_no_faster_than_they_should() -> None:
+    here, there = simulate(100, (True, True))
+    assert 90 <= here.heard <= 210
+    assert 90 <= there.heard <= 210
+    assert here.rtt is not None
+    assert here.rtt <= 0.05
+
+
+@pytest.mark.parametrize("reads", [(False, False), (True, False), (False, True)])
+def test_an_end_that_does_not_read_is_not_sent_more_than_a_few_beats(reads: tuple[bool, bool]) -> None:
+    here, there = simulate(200, reads)
+    assert max(here.sent, there.sent) <= 3 * MOST_UNANSWERED
