@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.samples import Sample
 
 from grpc_heartbeat.telemetry.metrics import Metrics
@@ -50,14 +52,27 @@ class _Meter:
         return self._meter.create_observable_gauge(name, [one], unit, description)
 
 
-def samples() -> list[Sample]:
-    """Return a sample of everything that the library registers."""
+@contextmanager
+def everything() -> Iterator[None]:
+    """Let Prometheus' registry hold a value of everything that the library measures."""
     provider = _Provider(metric_readers=[PrometheusMetricReader()], shutdown_on_exit=False)
     try:
         Metrics(provider)
-        families = list(REGISTRY.collect())
+        yield
     finally:
         provider.shutdown()
+
+
+def page() -> bytes:
+    """Return what a scrape would be answered with."""
+    with everything():
+        return generate_latest(REGISTRY)
+
+
+def samples() -> list[Sample]:
+    """Return a sample of everything that the library registers."""
+    with everything():
+        families = list(REGISTRY.collect())
     return [sample for family in families if not family.name.startswith(_OTHERS) for sample in family.samples]
 
 

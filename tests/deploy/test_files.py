@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from opentelemetry.metrics import Meter
 
-from tests.deploy.exported import names, samples
+from tests.deploy.exported import names, page, samples
 from tests.deploy.files import DEPLOY, PROMETHEUS, RULES, asked_for, dashboards, expressions, labels_of, panels, rules
 from tests.programs import program
 
@@ -144,6 +144,13 @@ def test_promtool_checks_the_configuration_and_the_rules() -> None:
     for arguments in (("check", "config", "prometheus.yaml"), ("check", "rules", *RULES)):
         done = promtool(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.peers
+def test_promtool_finds_names_units_and_descriptions_as_they_should_be() -> None:
+    command = [program("promtool", "Debian: prometheus"), "check", "metrics"]
+    done = subprocess.run(command, input=page(), capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 @pytest.mark.peers

@@ -8,12 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from grpc_heartbeat import telemetry
 from grpc_heartbeat.demo.receiver import Receiver
 from grpc_heartbeat.demo.traces import BEAT, complete, grow
+from grpc_heartbeat.telemetry import deadline_facts
 from grpc_heartbeat.telemetry.beats import BEAT_SPAN, OPEN_SPAN
+from grpc_heartbeat.telemetry.deadline_facts import NAMESPACE
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tracing.md").read_text("utf-8")
-_PROGRAM = re.compile(r"<!-- example: tracing -->\n```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_PROGRAM = re.compile(r"<!-- example: (\w+) -->\n```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PROGRAMS: dict[str, str] = dict(_PROGRAM.findall(PAGE))
 
 
 def _table(heading: str) -> list[list[str]]:
@@ -25,8 +31,6 @@ def _table(heading: str) -> list[list[str]]:
 
 
 def test_the_program_sends_beats_with_every_attribute_that_the_page_names() -> None:
-    found = _PROGRAM.search(PAGE)
-    assert found is not None
     with Receiver() as receiver:
         environment = {
             **os.environ,
@@ -34,7 +38,11 @@ def test_the_program_sends_beats_with_every_attribute_that_the_page_names() -> N
             "no_grpc_proxy": "127.0.0.1",
         }
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", found[1]], env=environment, capture_output=True, text=True, timeout=30
+            [sys.executable, "-W", "error", "-c", PROGRAMS["tracing"]],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
         )
         spans = receiver.spans()
     assert done.returncode == 0, done.stderr
@@ -43,6 +51,22 @@ def test_the_program_sends_beats_with_every_attribute_that_the_page_names() -> N
     said = {name for span in spans if span.name == BEAT for name in span.attributes}
     documented = set(re.findall(r"`([\w.]+)`", " ".join(row[0] for row in _table("### What a beat's spans say"))))
     assert documented == said
+
+
+def test_the_sampler_is_set_as_the_page_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(telemetry, "sample_beats", asked.append, raising=False)
+    exec(PROGRAMS["sampling"], {})
+    (sampler,) = asked
+    assert repr(sampler) == "BeatSampler(every=100, slow_factor=3)"
+
+
+def test_the_facts_about_deadlines_are_called_so() -> None:
+    named = set(re.findall(r"`…\.(\w+)`", PAGE)) | {
+        name.removeprefix(NAMESPACE) for name in re.findall(r"grpc_heartbeat\.deadline\.\w+", PAGE)
+    }
+    assert len(named) == 6
+    assert all(name in str(deadline_facts.__doc__) for name in named)
 
 
 def test_the_operations_to_search_for_are_the_spans_names() -> None:
