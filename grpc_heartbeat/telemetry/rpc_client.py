@@ -48,7 +48,7 @@ class TracingClientInterceptor(
         return self._call(continuation, client_call_details, request)
 
     def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return self._call(continuation, client_call_details, request)
+        return self._call(continuation, client_call_details, request, may_be_single_threaded=True)
 
     def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         return self._call(continuation, client_call_details, request_iterator)
@@ -56,7 +56,9 @@ class TracingClientInterceptor(
     def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         return self._call(continuation, client_call_details, request_iterator)
 
-    def _call(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+    def _call(
+        self, continuation: Callable[..., Any], details: Any, request: Any, may_be_single_threaded: bool = False
+    ) -> Any:
         if untraced(details.method):
             return continuation(details, request)
         try:
@@ -71,7 +73,7 @@ class TracingClientInterceptor(
             except BaseException as error:
                 rpc.end(grpc.StatusCode.UNKNOWN, repr(error))
                 raise
-        _end_with(call, rpc)
+        _end_with(call, rpc, may_be_single_threaded)
         return call
 
 
@@ -94,7 +96,7 @@ def _with_metadata(details: Any, metadata: Any) -> CallDetails:
     )
 
 
-def _end_with(call: Any, rpc: RpcSpan) -> None:
+def _end_with(call: Any, rpc: RpcSpan, may_be_single_threaded: bool) -> None:
     """Have the span of ``rpc`` end with ``call``. Never raises."""
     try:
         if not hasattr(call, "add_callback"):  # another interceptor has put something else in its place
@@ -106,8 +108,8 @@ def _end_with(call: Any, rpc: RpcSpan) -> None:
         known = weakref.ref(call)  # its callbacks must not keep it alive: dropping it cancels it
         if not call.add_callback(lambda: _ended(known(), rpc)):
             _ended(call, rpc)
-        elif not isinstance(call, grpc.Future):
-            # Nobody tells of the end of a single-threaded stream but to those who read it.
+        elif may_be_single_threaded:
+            # The end of a single-threaded stream is told to those only who read on.
             weakref.finalize(call, rpc.end, grpc.StatusCode.CANCELLED).atexit = False
     except Exception as error:
         _faults.record("telemetry.rpc_client.end", error)
