@@ -60,6 +60,7 @@ def server(ports: list[int], cast: Cast, tmp_path: Path) -> Iterator[Prometheus]
 
 @pytest.mark.peers
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_beats_are_counted_and_a_frozen_process_is_alerted(server: Prometheus, cast: Cast, ports: list[int]) -> None:
     instances = {name: f"127.0.0.1:{port}" for name, port in zip(NAMES, ports, strict=True)}
     _beats_are_there(server, instances)
@@ -109,10 +110,11 @@ def _the_dashboard_is_answered(server: Prometheus) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_the_demo_passes_while_it_is_measured() -> None:
     base = adjacent_ports(len(CHAIN))[0]
     command = command_line("demo", "--json", "--freeze", "2", "--metrics-port", str(base))
-    done = subprocess.run(command, capture_output=True, text=True, env=command_environment(), timeout=55)
+    done = subprocess.run(command, capture_output=True, text=True, env=command_environment(), timeout=90)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     assert json.loads(done.stdout)["ok"]
 
