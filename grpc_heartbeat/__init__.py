@@ -151,7 +151,7 @@ def server_interceptors(
     policy: ServerPolicy | None = None,
     accept_after: float | None = DEFAULT_ACCEPT_AFTER,
     inband: InbandPolicy | None = None,
-) -> list[DeadlineServerInterceptor]:
+) -> list[Any]:  # of the type that grpc wants; a list of ours would not be one of its
     """Return interceptors for ``grpc.server``; put them before all others.
 
     They give each handler its caller's deadline and cancellation, tell clients early that a slow handler has their call, and

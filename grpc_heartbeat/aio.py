@@ -124,7 +124,7 @@ def server_interceptors(
     policy: ServerPolicy | None = None,
     accept_after: float | None = DEFAULT_ACCEPT_AFTER,
     inband: InbandPolicy | None = None,
-) -> list[AioDeadlineServerInterceptor]:
+) -> list[Any]:  # of the type that grpc wants; a list of ours would not be one of its
     """Return interceptors for ``grpc.aio.server``; put them before all others.
 
     The arguments are those of ``grpc_heartbeat.server_interceptors``.
