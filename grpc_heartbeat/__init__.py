@@ -5,7 +5,7 @@ Names follow ``grpc``: ``insecure_channel``, ``secure_channel`` and ``server_int
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 

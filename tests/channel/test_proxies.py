@@ -96,9 +96,9 @@ def proxy() -> Iterator[Callable[[Answer], str]]:
 
 
 def sync_error(target: str) -> Any:
-    with grpc_heartbeat.insecure_channel(target, timeouts=Timeouts(total=60)) as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary(path("UnaryUnary"))(b"")
+    channel = grpc_heartbeat.insecure_channel(target, timeouts=Timeouts(total=60))
+    with channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(path("UnaryUnary"))(b"")
     return caught.value
 
 
