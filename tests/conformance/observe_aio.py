@@ -53,7 +53,7 @@ async def _run(path: Path, call: Any, scenario: Scenario, seen: dict[str, Any]) 
     call.add_done_callback(lambda _: ended.set())
     try:
         if scenario.cancels:
-            await asyncio.sleep(0.03)  # sleep: nothing tells the client that the server has its call; either way is right
+            await asyncio.sleep(0.03)  # sleep: nothing tells the client when the server has its call
             for name in ("cancelled", "done", "time_remaining"):
                 seen[f"{name}, in flight"] = tell(getattr(call, name))
             seen["repr, in flight"] = shape(repr(call))
