@@ -6,6 +6,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -148,3 +149,19 @@ def test_connection_errors_of_the_applications_calls_are_remembered() -> None:
     assert connection.last_error is None
     connection.remember("failed to connect to all addresses; last error: UNKNOWN: nobody there")
     assert connection.last_error == "UNKNOWN: nobody there"
+
+
+def test_closing_waits_for_grpcios_watch_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its thread dies of an exception, now and then."""
+    monkeypatch.setattr(_grpcio, "_PUBLIC_API_ONLY", True)
+    with dead_ends.silent() as target, grpc.insecure_channel(target) as channel:
+        connection = Connection(channel)
+        call = Told()
+        connection.wait(call)
+        began = monotonic()
+        connection.close()
+        assert monotonic() - began > 0.2  # grpcio looks five times a second whether anybody listens
+        began = monotonic()
+        connection.close()
+        assert monotonic() - began < 0.2
+    assert call.times == 0
