@@ -286,6 +286,8 @@ def listen(call: Any, interval: float) -> Any:
 
 def speak(call: Any, requests: Any, interval: float, *, responses: bool) -> Any:
     """Return ``call``, which was made without requests, with beats; write ``requests``, unless there are none."""
+    if call.done():  # it was ended before it was sent
+        return call
     # A call for responses that is dropped is cancelled by its own finalizer, so nothing here may hold it.
     ref: Callable[[], Any] = weakref.ref(call) if responses else lambda: call
     end = ClientEnd(interval, responses, ref)

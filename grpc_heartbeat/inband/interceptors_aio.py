@@ -25,6 +25,11 @@ class _Inband(AioDeadlineClientInterceptor):
         super().__init__(timeouts)
         self._inband = inband
 
+    def _watch(self, flight: Any, request: Any) -> Any:
+        if request is None:  # requests are written, and the call is told of each
+            return AioDeadlineClientInterceptor._watch(self, flight, request)
+        return super()._watch(flight, request)
+
     def _interval(self, details: Any) -> float | None:
         method = details.method
         return self._inband.interval_of(method.decode() if isinstance(method, bytes) else method)

@@ -421,3 +421,31 @@ def test_after_a_half_close_the_server_goes_on_alone(loop: LoopThread, style: st
     finally:
         resume.set()
         server.close()
+
+
+@pytest.mark.parametrize("kind", ["stream_stream", "stream_unary"])
+async def test_aio_a_write_limit_holds_behind_interceptors_too(serve: Serve, kind: str) -> None:
+    server = serve("generators")
+    timeouts = grpc_heartbeat.Timeouts(write=5.0)
+    async with grpc_heartbeat.aio.insecure_channel(
+        server.target, inband=INBAND, timeouts=timeouts, interceptors=[_Nothing()]
+    ) as channel:
+        if kind == "stream_unary":
+            assert await channel.stream_unary(path("StreamUnary"))(iter([b"a", b"b"])) == b"a,b"
+        else:
+            call: Any = channel.stream_stream(path("StreamStream"))(iter([b"a", b"b"]))
+            assert [message async for message in call] == [b"<a>", b"<b>"]
+
+
+class _Nothing(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc,unused-ignore]
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await continuation(client_call_details, request)
+
+
+async def test_aio_a_call_that_was_never_sent_is_left_as_it_is(serve: Serve) -> None:
+    server = serve("generators")
+    async with grpc_heartbeat.aio.insecure_channel(server.target, inband=INBAND) as channel:
+        call: Any = channel.stream_stream(path("StreamStream"))(iter([b"a"]), timeout=-1)
+        assert not hasattr(call, "inband")
+        assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert server.requests == []
