@@ -122,7 +122,7 @@ def _plain(behavior: Behavior, method: str, tracer: trace.Tracer) -> Behavior:
         rpc = begin(tracer, method, context)
         if rpc is None:
             return behavior(request, context)
-        noted = NotedContext(context)
+        noted = NotedContext(context, rpc)
         with current(rpc):
             try:
                 response = behavior(request, noted)
@@ -141,7 +141,7 @@ def _plain_stream(behavior: Behavior, method: str, tracer: trace.Tracer) -> Beha
         rpc = begin(tracer, method, context)
         if rpc is None:
             return behavior(request, context)
-        noted = NotedContext(context)
+        noted = NotedContext(context, rpc)
         context.add_callback(lambda: _end_noted(rpc, noted, over=True))
         with current(rpc):
             try:
@@ -155,10 +155,14 @@ def _plain_stream(behavior: Behavior, method: str, tracer: trace.Tracer) -> Beha
 
 
 class NotedContext:
-    """A plain handler's context that notes the status that the handler sets. All else is grpc.aio's own."""
+    """A plain handler's context that notes the status that the handler sets. All else is grpc.aio's own.
 
-    def __init__(self, context: Any) -> None:
+    ``abort`` ends the span at once: in a stream, older grpcio never comes back from it.
+    """
+
+    def __init__(self, context: Any, rpc: RpcSpan) -> None:
         self._context = context
+        self._rpc = rpc
         self.noted_code: Any = None
         self.noted_details: str | None = None
         left = context.time_remaining()
@@ -166,6 +170,7 @@ class NotedContext:
 
     def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> Any:
         self.noted_code, self.noted_details = code, details
+        self._rpc.end(code, details)
         return self._context.abort(code, details, trailing_metadata)
 
     def set_code(self, code: Any) -> None:

@@ -84,6 +84,21 @@ def check(spans: Spans, calls: int) -> None:
     assert {span.attributes["rpc.grpc.status_code"] for span in servers} <= {0, 1, 4}
 
 
+def _one_round(call: Any, streams: Any, single_threaded: Any) -> None:
+    with pytest.raises(grpc.RpcError):
+        call(b"", timeout=SHORT)
+    call.future(b"", timeout=PATIENCE).cancel()
+    call.future(b"", timeout=PATIENCE)  # dropped at once
+    streams(b"", timeout=PATIENCE)  # and so is this
+    for kind in (streams, single_threaded):
+        responses = kind(b"", timeout=PATIENCE)
+        assert next(responses) == b"first"
+        responses.cancel()
+        for response in kind(b"", timeout=PATIENCE):
+            assert response == b"first"
+            break
+
+
 @pytest.mark.parametrize("ours", [True, False], ids=["our channel", "plain channel"])
 def test_sync_calls_leave_no_span_open(ours: bool, spans: Spans) -> None:
     interceptors: list[Any] = [
@@ -100,20 +115,7 @@ def test_sync_calls_leave_no_span_open(ours: bool, spans: Spans) -> None:
         streams: Any = channel.unary_stream(path("UnaryStream"))
         single_threaded: Any = one_thread.unary_stream(path("UnaryStream"))
         for _ in range(ROUNDS):
-            with pytest.raises(grpc.RpcError):
-                call(b"", timeout=SHORT)
-            future = call.future(b"", timeout=PATIENCE)
-            future.cancel()
-            call.future(b"", timeout=PATIENCE)  # dropped at once
-            streams(b"", timeout=PATIENCE)  # and so is this
-            for kind in (streams, single_threaded):
-                responses = kind(b"", timeout=PATIENCE)
-                assert next(responses) == b"first"
-                responses.cancel()
-                for response in kind(b"", timeout=PATIENCE):
-                    assert response == b"first"
-                    break
-            del responses, response, future
+            _one_round(call, streams, single_threaded)
         check(spans, ROUNDS * 8)
     server.close()
 
