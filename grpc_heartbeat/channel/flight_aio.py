@@ -418,11 +418,14 @@ def headers_came(call: Any) -> bool:
     """
     asking = call.initial_metadata()
     try:
-        asking.send(None)
+        future = asking.send(None)
     except StopIteration:
         return True
     except Exception:  # whatever it is, it has an answer
         return True
+    # What a task does with a future that it is given to wait for. Else the next to wait for this one would fail.
+    if asyncio.isfuture(future):
+        future._asyncio_future_blocking = False
     asking.close()
     return False
 

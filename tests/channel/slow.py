@@ -75,5 +75,9 @@ class SlowServer:
                     over.wait(PATIENCE)
         served = True
 
+    def over(self) -> bool:
+        """Tell whether the RPC has ended early, waiting for it; one that ended before it came here has."""
+        return not self.started.is_set() or self.ended.wait(PATIENCE)
+
     def close(self) -> None:
         self._server.close()

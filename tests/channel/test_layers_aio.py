@@ -25,6 +25,7 @@ from tests.channel.ways_aio import READING, WAYS, WRITING, asynchronously
 from tests.peers import PATIENCE, SyncServer, path
 
 LIMIT = 0.2
+LEAVES_TASKS = tuple(map(int, grpc.__version__.split(".")[:2])) < (1, 83)
 each_way = pytest.mark.parametrize("way", WAYS)
 
 Install = Callable[..., grpc.aio.Channel]
@@ -95,7 +96,7 @@ async def test_a_peer_that_stays_silent_is_no_connection(way: str, wait: bool | 
         async with opened(target, connect=LIMIT) as channel:
             error, facts = await ended(way, channel, b"x", wait_for_ready=wait)
     check(error, facts, "connect", WAYS[way].kind)
-    assert facts.connectivity == "CONNECTING"
+    assert facts.connectivity in ("CONNECTING", "TRANSIENT_FAILURE")  # gRPC gives the attempt up, too, a little later
     assert "trying again is safe" in (error.details() or "")
 
 
@@ -203,7 +204,7 @@ async def test_a_server_that_does_not_accept_ends_the_call(slow: SlowServer, way
             call.cancel()
             return
         check(*await ended(way, channel, SILENT), "header", WAYS[way].kind)
-    assert await asyncio.to_thread(slow.ended.wait, PATIENCE)
+    assert await asyncio.to_thread(slow.over)
 
 
 async def test_acceptance_is_seen_by_public_api_too(slow: SlowServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +244,7 @@ async def test_a_stream_that_goes_quiet_ends(slow: SlowServer, way: str, install
         assert facts is not None
         check(caught.value, facts, "idle", WAYS[way].kind)
         assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert await asyncio.to_thread(slow.ended.wait, PATIENCE)
+    assert await asyncio.to_thread(slow.over)
 
 
 @pytest.mark.parametrize("way", READING)
@@ -270,6 +271,8 @@ async def test_a_steady_stream_may_last(slow: SlowServer, way: str) -> None:
 @pytest.mark.parametrize("way", WRITING)
 @each_installation
 async def test_a_server_that_does_not_read_ends_the_call(slow: SlowServer, way: str, install: str) -> None:
+    if LEAVES_TASKS and WAYS[way].by_hand and "interceptors" in install:
+        pytest.skip("this grpcio leaves a task behind when a call with interceptors ends during write()")
     requests = [HOLD, *[BIG] * 40]
     async with opened(slow.target, install, write=LIMIT) as channel:
         call = WAYS[way].start(channel, requests)
@@ -285,7 +288,7 @@ async def test_a_server_that_does_not_read_ends_the_call(slow: SlowServer, way: 
             facts = timeout_of(caught.value)
             assert facts is not None
             check(caught.value, facts, "write", WAYS[way].kind)
-    assert await asyncio.to_thread(slow.ended.wait, PATIENCE)
+    assert await asyncio.to_thread(slow.over)
 
 
 async def test_plain_iterators_are_watched_too(slow: SlowServer) -> None:
