@@ -2,11 +2,13 @@
 
 Theory of operation. A server accepts an RPC *lazily*: only one that still runs some milliseconds after it began is worth a
 frame of its own. Nearly all have ended by then, so an RPC pays for one append, and nothing when it ends. One alarm serves all:
-when it rings, what has ended is dropped in passing, and the alarm is set anew for the oldest that has not. A busy server so
-wakes up once per delay, not once per RPC.
+when it rings, what has ended is dropped in passing, and the alarm is set anew: for the oldest that has not ended, or else, as
+long as RPCs keep coming, for one delay later. So a busy server's driver wakes up once per delay, and by itself: to have it
+woken when an RPC begins would cost that RPC more than all the rest.
 
 Any thread may ``add``; one driver calls ``due``. An adder appends first and looks whether the alarm is set afterwards; the
-driver forgets the alarm first and looks at the queue afterwards. One of the two always sees the other.
+driver forgets the alarm first and looks at the queue afterwards. One of the two always sees the other. If both set the alarm
+at once, the later of the two may stand, which is late by less than one delay.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ class Candidate(Protocol):
     @property
     def pending(self) -> bool:
         """Whether it runs and its client has heard nothing of it."""
+        ...
 
 
 _C = TypeVar("_C", bound=Candidate)
@@ -56,15 +59,18 @@ class AcceptQueue(Generic[_C]):
         self._set = False
         due: list[_C] = []
         entries = self._entries
+        again = now + self.after if entries else None
         while entries:
             oldest = entries[0]
             if oldest.pending:
                 if oldest.began + self.after > now:
-                    self._set = True
-                    self._set_alarm(oldest.began + self.after)
+                    again = oldest.began + self.after
                     break
                 due.append(oldest)
             entries.popleft()
+        if again is not None:
+            self._set = True
+            self._set_alarm(again)
         return due
 
     def __len__(self) -> int:
