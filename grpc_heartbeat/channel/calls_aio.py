@@ -21,7 +21,7 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat._types import AioStreamStreamCall, AioStreamUnaryCall, AioUnaryStreamCall, AioUnaryUnaryCall
-from grpc_heartbeat.channel.flight_aio import Flight, cancel_requests, forget_cancel_request
+from grpc_heartbeat.channel.flight_aio import COUNTS_CANCELS, Flight, cancel_requests, forget_cancel_request
 from grpc_heartbeat.channel.single_response_aio import SingleResponse
 from grpc_heartbeat.core.facts import TimeoutFacts
 from grpc_heartbeat.errors import AioEndedCall, AioFailedWrite, status_of
@@ -282,7 +282,7 @@ class _Requests(_Limited):
         code = await self.code()
         if code is grpc.StatusCode.OK:
             return None
-        if self.timeout is None and code is not grpc.StatusCode.CANCELLED:
+        if self.timeout is None and not self._flight.cancelled:
             await self._see_error()
         return AioFailedWrite(
             code,
@@ -296,8 +296,12 @@ class _Requests(_Limited):
     async def _see_error(self) -> None:
         """Have a call that has failed raise its error, for its facts: the call objects of interceptors do not have them."""
         call = self._call
+        before = cancel_requests()
         try:
             await (call if hasattr(call, "__await__") else call.read())
+        except asyncio.CancelledError:  # the call's, or the task's
+            if not COUNTS_CANCELS or cancel_requests() != before:
+                raise
         except grpc.aio.AioRpcError as error:
             self._flight.tell(error)
         except Exception:  # it is being iterated over

@@ -242,10 +242,11 @@ class Flight(Timer):
         now = monotonic()
         guard = self.guard
         if guard.stage is not Stage.OPEN:
-            if headers_came(call):
-                guard.accepted()
-            elif guard.stage is Stage.CONNECTING and self.connection.ready():
+            accepted = headers_came(call)
+            if guard.stage is Stage.CONNECTING and self.connection.ready():
                 guard.connected(now)
+            if accepted or (accepted is None and guard.stage is Stage.WAITING):
+                guard.accepted()
         found = guard.check(now)
         if not isinstance(found, Ending):
             self._sure = False
@@ -411,8 +412,10 @@ class Flight(Timer):
         return not self.ready and not self.late and self.guard.stage is Stage.CONNECTING
 
 
-def headers_came(call: Any) -> bool:
-    """Tell whether the server's initial metadata has come, without waiting for it.
+def headers_came(call: Any) -> bool | None:
+    """Tell whether the server's initial metadata has come, without waiting for it; ``None`` where that cannot be seen.
+
+    That is so while interceptors keep the call for themselves, as OpenTelemetry's do until the response is there.
 
     grpc.aio only lets one wait. A coroutine that is driven by hand ends in its first step if there is nothing to wait for.
     """
@@ -427,7 +430,7 @@ def headers_came(call: Any) -> bool:
     if asyncio.isfuture(future):
         future._asyncio_future_blocking = False
     asking.close()
-    return False
+    return None if isinstance(future, asyncio.Task) else False
 
 
 def on_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: Any) -> None:

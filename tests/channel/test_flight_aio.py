@@ -22,7 +22,7 @@ class FakeCall:
 
     def __init__(self) -> None:
         self.over = False
-        self.headers: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.headers: Any = asyncio.get_running_loop().create_future()
         self.cancelled = asyncio.Event()
 
     def done(self) -> bool:
@@ -43,10 +43,8 @@ class FakeConnection(Connection):
 
     def __init__(self) -> None:
         self.is_ready = False
-        self.looked = asyncio.Event()
 
     def ready(self) -> bool:
-        self.looked.set()
         return self.is_ready
 
     def state(self) -> str:
@@ -97,13 +95,11 @@ async def test_a_connection_that_came_while_the_last_error_was_asked_for_is_beli
 
 
 async def test_acceptance_implies_a_connection() -> None:
-    connection = FakeConnection()
-    flight, call = started(Limits(connect=LIMIT, header=LIMIT), connection)
+    flight, call = started(Limits(connect=LIMIT, header=LIMIT), FakeConnection())
     call.headers.set_result(None)
     await asyncio.sleep(5 * LIMIT)  # sleep: nothing is to happen
     assert not call.over
     assert not flight.armed
-    assert not connection.looked.is_set()
 
 
 async def test_a_call_that_ended_by_itself_is_let_go_at_its_limit() -> None:
@@ -121,12 +117,31 @@ async def test_a_call_that_will_not_be_cancelled_keeps_its_own_end(monkeypatch: 
     assert flight.verdict is None
 
 
+async def test_what_interceptors_keep_for_themselves_is_not_judged() -> None:
+    flight, call = started(Limits(header=LIMIT), FakeConnection())
+    call.headers = asyncio.ensure_future(asyncio.Event().wait())  # type: ignore[assignment]
+    assert headers_came(call) is None
+    flight.connected()
+    await asyncio.sleep(5 * LIMIT)  # sleep: nothing is to happen
+    assert not call.over
+    call.headers.cancel()
+
+
+async def test_what_interceptors_keep_for_themselves_still_needs_a_connection() -> None:
+    flight, call = started(Limits(connect=LIMIT), FakeConnection())
+    call.headers = asyncio.ensure_future(asyncio.Event().wait())  # type: ignore[assignment]
+    await asyncio.wait_for(call.cancelled.wait(), PATIENCE)
+    assert flight.verdict is not None
+    assert flight.verdict.facts.layer == "connect"
+    call.headers.cancel()
+
+
 async def test_headers_are_looked_for_without_waiting_or_harm() -> None:
     call = FakeCall()
     waiting = asyncio.ensure_future(call.initial_metadata())
     await asyncio.sleep(0)
     for _ in range(2):
-        assert not headers_came(call)
+        assert headers_came(call) is False
     later = asyncio.ensure_future(call.initial_metadata())
     await asyncio.sleep(0)
     call.headers.set_result(None)
