@@ -21,28 +21,32 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
 from grpc_heartbeat import _faults
 
-try:
-    from grpc._channel import Channel as _GrpcioChannel
-    from grpc._cython.cygrpc import (  # type: ignore[import-not-found]  # compiled, and private
-        ReceiveInitialMetadataOperation as _ReceiveHeaders,
-    )
-except ImportError:  # pragma: no cover - a later grpcio
-    _GrpcioChannel = _ReceiveHeaders = None  # type: ignore[assignment,misc]
+_GrpcioChannel: Any = None
+_ReceiveHeaders: Any = None
+_event_handler: Any = None
+_SendMessage: Any = None
+_SEND_MESSAGE: Any = None
 
 try:
-    from grpc._channel import _event_handler  # type: ignore[attr-defined,unused-ignore]
-    from grpc._cython.cygrpc import OperationType as _OperationType
-    from grpc._cython.cygrpc import SendMessageOperation as _SendMessage
+    from grpc import _channel
+    from grpc._cython import cygrpc
 
-    _SEND_MESSAGE = _OperationType.send_message
+    _compiled: Any = cygrpc
+    _GrpcioChannel, _ReceiveHeaders = _channel.Channel, _compiled.ReceiveInitialMetadataOperation
 except (ImportError, AttributeError):  # pragma: no cover - a later grpcio
-    _event_handler = _SendMessage = _SEND_MESSAGE = None  # type: ignore[assignment]
+    pass
+else:
+    try:
+        _event_handler = cast("Any", _channel)._event_handler
+        _SendMessage, _SEND_MESSAGE = _compiled.SendMessageOperation, _compiled.OperationType.send_message
+    except AttributeError:  # pragma: no cover - a later grpcio
+        _event_handler = _SendMessage = _SEND_MESSAGE = None
 
 _PUBLIC_API_ONLY = os.environ.get("GRPC_HEARTBEAT_PUBLIC_API_ONLY", "") not in ("", "0")
 _MAX_LAYERS = 32

@@ -15,17 +15,28 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 
 from grpc_heartbeat import _faults, _grpcio
 
-try:
-    from grpc._channel import _InitialMetadataFlags  # private
-    from grpc._cython import cygrpc as _cygrpc  # compiled, and private
+_cygrpc: Any = None
+_UnaryUnaryCall: Any = None
+_InitialMetadataFlags: Any = None
+_Receive: tuple[Any, ...] = ()
+_Send: tuple[Any, ...] = ()
+_execute_batch: Any = None
+_Status: Any = None
 
+try:
+    from grpc import _channel
+    from grpc._cython import cygrpc
+    from grpc.aio import _call
+
+    _cygrpc = cygrpc
+    _UnaryUnaryCall, _InitialMetadataFlags = _call.UnaryUnaryCall, cast("Any", _channel)._InitialMetadataFlags
     _Receive = (
         _cygrpc.ReceiveInitialMetadataOperation,
         _cygrpc.ReceiveMessageOperation,
@@ -36,10 +47,7 @@ try:
         _cygrpc.SendMessageOperation,
         _cygrpc.SendCloseFromClientOperation,
     )
-    _execute_batch = _cygrpc.execute_batch
-    _Status = _cygrpc.AioRpcStatus
-    from grpc.aio._call import UnaryUnaryCall as _UnaryUnaryCall
-
+    _execute_batch, _Status = _cygrpc.execute_batch, _cygrpc.AioRpcStatus
     _failed = False
 except (ImportError, AttributeError):  # pragma: no cover - a later grpcio
     _failed = True

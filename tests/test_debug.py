@@ -183,11 +183,11 @@ def test_nothing_is_tracked_unless_asked_for() -> None:
 @pytest.mark.usefixtures("tracking")
 def test_calls_in_flight_are_listed_until_they_are_done_or_gone() -> None:
     kept, done, gone = Call(), Call(), Call()
-    for number, call in enumerate((kept, done, gone)):
-        _abandoned.watch(call, f"/shop.Orders/Buy{number}", _abandoned.place())
+    for number in range(3):
+        _abandoned.watch((kept, done, gone)[number], f"/shop.Orders/Buy{number}", _abandoned.place())
     assert [watched.method for watched in debug.calls()] == [f"/shop.Orders/Buy{number}" for number in range(3)]
     done.over = True
-    del call, gone
+    del gone
     gc.collect()
     (left,) = debug.calls()
     assert left.method == "/shop.Orders/Buy0"

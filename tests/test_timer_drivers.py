@@ -161,14 +161,14 @@ class Held(Timer):
         self.go = threading.Event()
 
     @property
-    def when(self) -> float | None:
+    def when(self) -> float | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         if threading.current_thread().name == THREAD_NAME:
             self.in_hand.set()
             self.go.wait(PATIENCE)
         return self._when
 
     @when.setter
-    def when(self, when: float | None) -> None:
+    def when(self, when: float | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._when = when
 
     def fire(self) -> None:

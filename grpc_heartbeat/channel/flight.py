@@ -43,12 +43,14 @@ class Line(Protocol):
 
     def ready(self) -> bool:
         """Tell whether there is a connection."""
+        ...
 
     def state(self) -> str | None:
         """Return the channel's state, if it is known."""
 
     def rests(self) -> bool:
         """Tell whether it is seen that there is none, and that none is being made."""
+        ...
 
     def wait(self, call: Any) -> None:
         """Tell ``call`` when there is a connection."""

@@ -247,7 +247,7 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
                 flight.method = self._method
                 flight.layers = layers
                 flight.started = started
-                flight.line = self._connection
+                flight.line = self._connection  # pyright: ignore[reportAttributeAccessIssue]  # it is a Line
                 flight.split = layers.limits.header is not None
                 if ready and self._lane is not None:
                     flight.start(self._lane, started)

@@ -105,8 +105,9 @@ def _end_with(call: Any, rpc: RpcSpan, may_be_single_threaded: bool) -> None:
         if isinstance(call, grpc.Future) and call.done():
             _ended(call, rpc)
             return
-        known = weakref.ref(call)  # its callbacks must not keep it alive: dropping it cancels it
-        if not call.add_callback(lambda: _ended(known(), rpc)):
+        started: Any = call
+        known = weakref.ref(started)  # its callbacks must not keep it alive: dropping it cancels it
+        if not started.add_callback(lambda: _ended(known(), rpc)):
             _ended(call, rpc)
         elif may_be_single_threaded:
             # The end of a single-threaded stream is told to those only who read on.

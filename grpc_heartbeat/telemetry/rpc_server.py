@@ -78,7 +78,8 @@ def _end(rpc: RpcSpan, context: Any, error: BaseException | None = None) -> None
     if error is not None and status_code(code) is grpc.StatusCode.OK:
         rpc.span.record_exception(error)
         code, details = grpc.StatusCode.UNKNOWN, repr(error)
-    rpc.end(code, details)
+    text: Any = details
+    rpc.end(code, text)
 
 
 def _one(behavior: Behavior, method: str, tracer: trace.Tracer) -> Behavior:

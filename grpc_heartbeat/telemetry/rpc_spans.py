@@ -126,7 +126,5 @@ def with_trace(metadata: Any, span: Span) -> list[tuple[str, Any]]:
 
 def parent_of(metadata: Any) -> Context:
     """Return the context that a client has sent in ``metadata``."""
-    carrier: Mapping[str, str] = {
-        key: value for key, value in reversed(tuple(metadata or ())) if isinstance(value, str)
-    }
+    carrier: Mapping[str, str] = {key: value for key, value in reversed(list(metadata or [])) if isinstance(value, str)}
     return propagate.extract(carrier)

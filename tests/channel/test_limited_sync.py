@@ -166,7 +166,7 @@ def test_the_error_that_is_raised_is_the_call(server: Server) -> None:
 
 def test_an_explicit_timeout_is_told_on_a_channel_without_limits(server: Server) -> None:
     with grpc_heartbeat.insecure_channel(server.target) as channel:
-        call = channel.unary_stream(path("UnaryStream"))(HOLD, timeout=0.1)
+        call: Any = channel.unary_stream(path("UnaryStream"))(HOLD, timeout=0.1)
         with pytest.raises(grpc.RpcError) as caught:
             next(call)
     error: Any = caught.value
@@ -228,7 +228,7 @@ def test_a_single_threaded_stream_that_waits_for_metadata_is_ended_all_the_same(
     scope = Scope(None, "inherited:/a/b", "/a/b")
     with grpc_heartbeat.insecure_channel(server.target, options=SINGLE_THREADED) as channel:
         token = current_scope.set(scope)
-        call = channel.unary_stream(path("UnaryStream"))(HOLD)
+        call: Any = channel.unary_stream(path("UnaryStream"))(HOLD)
         current_scope.reset(token)
         reader = threading.Thread(target=call.initial_metadata)  # holds the lock that cancel() wants
         reader.start()

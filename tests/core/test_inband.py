@@ -81,7 +81,7 @@ def test_an_echo_is_sent_at_once_and_answered_by_nobody() -> None:
     there.beat_received(beat, 1.1)
     echo = there.beat_due(1.1)
     assert echo == Beat(0, 1)
-    here.beat_received(echo, 1.25)
+    here.beat_received(Beat(0, 1), 1.25)
     assert here.rtt == pytest.approx(0.25)
     assert here.beat_due(1.25) is None
 
