@@ -120,3 +120,36 @@ async def test_a_generator_that_is_finalised_elsewhere_harms_nothing() -> None:
 
 async def _close(generator: Any) -> None:
     await generator.aclose()
+
+
+def test_work_left_behind_by_a_block_has_the_deadline_of_the_request_and_ends_with_it() -> None:
+    rpc = Scope(monotonic() + 100, "inherited:/a/b", "/a/b")
+    token = current_scope.set(rpc)
+    with deadline.limit(1):
+        left = deadline.bind(deadline.remaining)
+        why = deadline.bind(deadline.reason)
+        assert 0 < (left() or 0) <= 1
+    assert 99 < (left() or 0) <= 100
+    assert why() is None
+    rpc.cancel(Reason.CLIENT_CANCELLED)
+    assert why() == "client_cancelled"
+    current_scope.reset(token)
+    finished = Scope(monotonic() + 100, "inherited:/a/b", "/a/b")
+    token = current_scope.set(finished)
+    with deadline.limit(1):
+        left = deadline.bind(deadline.remaining)
+    finished.finish()
+    assert left() is None
+    current_scope.reset(token)
+
+
+def test_a_reason_inside_a_block_is_the_requests_when_the_block_has_time_left() -> None:
+    rpc = Scope(monotonic() + 100, "inherited:/a/b", "/a/b")
+    token = current_scope.set(rpc)
+    with deadline.limit(50):
+        assert deadline.reason() is None
+        with deadline.limit(0):
+            assert deadline.reason() == "expired"
+        rpc.cancel(Reason.DRAINING)
+        assert deadline.reason() == "draining"
+    current_scope.reset(token)
