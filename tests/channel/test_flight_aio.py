@@ -119,7 +119,7 @@ async def test_a_call_that_will_not_be_cancelled_keeps_its_own_end(monkeypatch: 
 
 async def test_what_interceptors_keep_for_themselves_is_not_judged() -> None:
     flight, call = started(Limits(header=LIMIT), FakeConnection())
-    call.headers = asyncio.ensure_future(asyncio.Event().wait())  # type: ignore[assignment]
+    call.headers = asyncio.ensure_future(asyncio.Event().wait())
     assert headers_came(call) is None
     flight.connected()
     await asyncio.sleep(5 * LIMIT)  # sleep: nothing is to happen
@@ -129,7 +129,7 @@ async def test_what_interceptors_keep_for_themselves_is_not_judged() -> None:
 
 async def test_what_interceptors_keep_for_themselves_still_needs_a_connection() -> None:
     flight, call = started(Limits(connect=LIMIT), FakeConnection())
-    call.headers = asyncio.ensure_future(asyncio.Event().wait())  # type: ignore[assignment]
+    call.headers = asyncio.ensure_future(asyncio.Event().wait())
     await asyncio.wait_for(call.cancelled.wait(), PATIENCE)
     assert flight.verdict is not None
     assert flight.verdict.facts.layer == "connect"
