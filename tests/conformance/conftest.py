@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.peers import Server, SilentPort
+from tests.channel import dead_ends
+from tests.conformance.peers import Server
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,6 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def silent_port() -> Iterator[SilentPort]:
-    port = SilentPort()
-    yield port
-    port.close()
+def silent_port() -> Iterator[str]:
+    with dead_ends.silent() as target:
+        yield target

@@ -77,9 +77,18 @@ async def make(
         outcome.status, outcome.details = error.code(), error.details() or ""
     except asyncio.CancelledError as error:
         outcome.error = error
-        outcome.status, outcome.details = await outcome.call.code(), await outcome.call.details()
+        await _ask_status(outcome)
     outcome.seconds = loop.time() - started
     return outcome
+
+
+async def _ask_status(outcome: Outcome) -> None:
+    """Ask the call for its status, which grpc.aio may never learn of a stream that was cancelled while it began."""
+    try:
+        outcome.status = await asyncio.wait_for(outcome.call.code(), 1)
+        outcome.details = await outcome.call.details()
+    except asyncio.TimeoutError:
+        pass
 
 
 async def _iterate(requests: AsyncIterator[bytes] | Iterable[bytes]) -> AsyncIterator[bytes]:

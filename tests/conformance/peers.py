@@ -1,13 +1,12 @@
-"""The servers behind the conformance tests: a plain one that is slow in every way, and ports that never become a connection.
+"""The server behind the conformance tests: a plain one that is slow in every way.
 
-The plain server knows nothing of this library. The method ``/<limit>.<Behavior>/<Kind>`` behaves as its service name says,
+It knows nothing of this library. The method ``/<limit>.<Behavior>/<Kind>`` behaves as its service name says,
 whatever the limit, so that a client's policy can limit each behavior differently on one channel. A call that sends the
 metadata entry ``token`` can be watched: ``server.watch(token)``.
 """
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +75,7 @@ class Server(grpc.GenericRpcHandler):
             return behavior(requests, self._begin(context), context)
 
         def respond_once(request: Any, context: Any) -> bytes:
-            return list(respond(request, context))[-1]
+            return [b"", *respond(request, context)][-1]
 
         return respond if kind.endswith("Stream") else respond_once
 
@@ -118,32 +117,3 @@ class Server(grpc.GenericRpcHandler):
     def close(self) -> None:
         self._server.stop(None).wait(PATIENCE)
         self._pool.shutdown()
-
-
-class SilentPort:
-    """A port on which the kernel accepts connections and nobody says a word."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def close(self) -> None:
-        self._listener.close()
-
-
-class BlackHole:
-    """A port whose backlog is full, so that the kernel drops every SYN."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=0)
-        address = self._listener.getsockname()
-        self.target = f"127.0.0.1:{address[1]}"
-        self._fillers = [socket.socket() for _ in range(4)]
-        for filler in self._fillers:
-            filler.setblocking(False)
-            filler.connect_ex(address)
-
-    def close(self) -> None:
-        for filler in self._fillers:
-            filler.close()
-        self._listener.close()

@@ -22,7 +22,7 @@ from tests.conformance.check import check_ended, check_left_alone, check_over
 from tests.conformance.installs_aio import INSTALLATIONS, traced
 from tests.conformance.outcome import Outcome
 from tests.conformance.paths_aio import PATHS, Path, make
-from tests.conformance.peers import BIG, Server, SilentPort
+from tests.conformance.peers import BIG, Server
 from tests.conformance.policy import LATE, LENIENT, LIMIT, POLICY, method
 from tests.conformance.table import Cell, cells
 from tests.peers import PATIENCE, LoopThread
@@ -104,11 +104,11 @@ async def unconnected(cell: Cell, path: Path, target: str) -> Outcome:
 
 @each_that_works
 def test_a_limit_ends_the_call(
-    cell: Cell, server: Server, channels: Channels, loop: LoopThread, silent_port: SilentPort
+    cell: Cell, server: Server, channels: Channels, loop: LoopThread, silent_port: str
 ) -> None:
     path = PATHS[cell.path]
     if cell.limit == "connect":
-        check_ended(cell, path.kind, loop.run(unconnected(cell, path, silent_port.target)))
+        check_ended(cell, path.kind, loop.run(unconnected(cell, path, silent_port)))
         return
     token = next(_tokens)
     watched = server.watch(token)

@@ -21,7 +21,7 @@ from tests.conformance.check import check_ended, check_left_alone, check_over
 from tests.conformance.installs_sync import INSTALLATIONS
 from tests.conformance.outcome import Outcome
 from tests.conformance.paths_sync import PATHS, make
-from tests.conformance.peers import BIG, Server, SilentPort
+from tests.conformance.peers import BIG, Server
 from tests.conformance.policy import LATE, LENIENT, LIMIT, POLICY, method
 from tests.conformance.table import Cell, cells
 from tests.peers import PATIENCE
@@ -64,11 +64,11 @@ def in_scope(scope: Scope | None, call: Callable[[], Outcome]) -> Outcome:
 
 
 @each_that_works
-def test_a_limit_ends_the_call(cell: Cell, server: Server, channels: Channels, silent_port: SilentPort) -> None:
+def test_a_limit_ends_the_call(cell: Cell, server: Server, channels: Channels, silent_port: str) -> None:
     path = PATHS[cell.path]
     channel = channels[cell.installation, path.options]
     if cell.limit == "connect":
-        with INSTALLATIONS[cell.installation](silent_port.target, POLICY, path.options) as unconnected:
+        with INSTALLATIONS[cell.installation](silent_port, POLICY, path.options) as unconnected:
             outcome = make(path, unconnected, method("connect", LATE["connect"], path.kind), [b"x"])
         check_ended(cell, path.kind, outcome)
         return
