@@ -16,6 +16,7 @@ import pytest
 
 import grpc_heartbeat
 from grpc_heartbeat import Timeouts, _grpcio_aio
+from grpc_heartbeat.channel.make import connect_options
 from grpc_heartbeat.core.facts import TimeoutFacts
 from grpc_heartbeat.errors import timeout_of
 from tests.chain.hops import AioNoop
@@ -174,6 +175,20 @@ def _listen_at(port: int) -> SyncServer:
 
     behaviors = {"UnaryUnary": one, "UnaryStream": many, "StreamUnary": one, "StreamStream": many}
     return SyncServer(behaviors, address=f"127.0.0.1:{port}")
+
+
+async def test_grpcs_own_limits_for_connecting_are_set_to_suit(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    make = grpc.aio.insecure_channel
+
+    def insecure_channel(target: str, options: Any, *args: Any) -> grpc.aio.Channel:
+        given.append(options)
+        return make(target, options, *args)
+
+    monkeypatch.setattr(grpc.aio, "insecure_channel", insecure_channel)
+    for timeouts in (Timeouts(connect=3), Timeouts(total=3)):
+        await grpc_heartbeat.aio.insecure_channel("localhost:1", [("a", 1)], timeouts=timeouts).close()
+    assert given == [connect_options([("a", 1)], 3), [("a", 1)]]
 
 
 async def test_many_calls_share_one_look_at_the_connection() -> None:
