@@ -7,12 +7,15 @@ from typing import Any
 
 from grpc_heartbeat._types import ChannelOptions
 
-_CONNECT_OPTIONS = (
-    "grpc.min_reconnect_backoff_ms",
-    "grpc.initial_reconnect_backoff_ms",
-    "grpc.dns_ares_query_timeout",
-)
-"""What bounds one attempt to connect in gRPC's core: the larger of the first two for TCP, TLS and HTTP/2; the third for DNS."""
+_MOST = 2**31 - 1
+
+_CONNECT_OPTIONS = {
+    "grpc.min_reconnect_backoff_ms": _MOST,
+    "grpc.initial_reconnect_backoff_ms": 1000,  # gRPC's default: a peer that was refused once is tried again as soon as always
+    "grpc.dns_ares_query_timeout": _MOST,
+}
+"""What bounds one attempt to connect in gRPC's core, with the most that we set: the larger of the first two for TCP, TLS and
+HTTP/2; the third for DNS."""
 
 
 def make(factory: Callable[..., Any], method: str, serializer: Any, deserializer: Any, registered: bool | None) -> Any:
@@ -26,11 +29,14 @@ def connect_options(options: ChannelOptions | None, connect: float | None) -> li
     """Return ``options`` with gRPC's own limits for one attempt to connect set to suit a connect limit of ``connect`` seconds.
 
     Left alone, gRPC goes on with a dead attempt for 20 s, and calls made meanwhile wait for it in vain. A tenth more than our
-    limit, and 50 ms, leaves it to us to end the call by name. What ``options`` already say is kept.
+    limit, and 50 ms, leaves it to us to end the call by name. The pause before the second attempt, which would lengthen the
+    first, is shortened where it is longer than that, and never lengthened. What ``options`` already say is kept.
     """
     given = None if options is None else list(options)
     if connect is None:
         return given
     names = {name for name, _ in given or ()}
-    milliseconds = min(int(connect * 1100) + 50, 2**31 - 1)
-    return (given or []) + [(name, milliseconds) for name in _CONNECT_OPTIONS if name not in names]
+    milliseconds = int(connect * 1100) + 50
+    return (given or []) + [
+        (name, min(milliseconds, most)) for name, most in _CONNECT_OPTIONS.items() if name not in names
+    ]
