@@ -10,65 +10,23 @@ Their public names are in ``grpc_heartbeat.deadline``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import CancelledError, Executor, Future
+from collections.abc import Awaitable, Iterator
+from concurrent.futures import CancelledError, Executor
 from contextlib import contextmanager
 from inspect import isawaitable
 from queue import SimpleQueue
 from time import monotonic
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import grpc
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat.core.scope import Reason, Scope
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
+from grpc_heartbeat.executors import run_in
 
 SOURCE = "fan-out"
 """The source of a deadline that nobody has: a fan-out sets none."""
-
-
-class ScopedExecutor(Executor):
-    """An executor whose work runs in the scope of whoever submits it.
-
-    Thread pools do not carry the current deadline to their threads. Work that is submitted here has it, so calls that it makes
-    end with the request, however long it was queued.
-
-    Args:
-        executor: Runs the work; of threads, because a scope cannot be sent to another process. ``shutdown`` and ``with`` end
-            it.
-
-    Raises:
-        TypeError: ``executor`` is no executor, or one of processes.
-    """
-
-    def __init__(self, executor: Executor) -> None:
-        if not isinstance(executor, Executor):
-            raise TypeError(f"executor must be a concurrent.futures.Executor, not {type(executor).__name__}")
-        if any(kind.__module__ == "concurrent.futures.process" for kind in type(executor).__mro__):
-            raise TypeError("executor must run its work in threads: a scope cannot be sent to another process")
-        self._executor = executor
-
-    def submit(self, fn: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_R]:
-        """Run ``fn(*args, **kwargs)`` in the scope that is current now; arguments and errors are the executor's own."""
-        run: Callable[..., _R] = run_in
-        return self._executor.submit(run, current_scope.get(), fn, *args, **kwargs)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Shut the executor down."""
-        self._executor.shutdown(wait, cancel_futures=cancel_futures)
-
-
-def run_in(scope: Scope | None, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-    """Return ``function(*args, **kwargs)``, run in ``scope``."""
-    token = current_scope.set(scope)
-    try:
-        return function(*args, **kwargs)
-    finally:
-        restore(token)
 
 
 @contextmanager
@@ -249,9 +207,8 @@ class _Futures:
         self._futures.append(future)
         self.results.append(None)
         self.waiting += 1
-        if (
-            self._scope.reason is not None
-        ):  # looked at after it was added: who cancels looks through the list after that
+        # Whoever cancels stores the reason before going through the list, so this is looked at after adding to it.
+        if self._scope.reason is not None:
             future.cancel()
         future.add_done_callback(lambda _: self._ended.put(index))
 

@@ -15,9 +15,10 @@ from time import monotonic
 from typing import ParamSpec, TypeVar
 
 from grpc_heartbeat._current import current_scope, restore
-from grpc_heartbeat.concurrency import ScopedExecutor, gather, gather_sync, run_in
+from grpc_heartbeat.concurrency import gather, gather_sync
 from grpc_heartbeat.config import check_seconds
 from grpc_heartbeat.core.scope import Scope
+from grpc_heartbeat.executors import ScopedExecutor, run_in
 
 __all__ = ["ScopedExecutor", "bind", "gather", "gather_sync", "limit", "reason", "remaining", "shield"]
 

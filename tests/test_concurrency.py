@@ -327,3 +327,22 @@ def test_an_executor_that_refuses_leaves_nothing_behind(rpc: Scope) -> None:
         deadline.gather_sync(future, int, executor=pool)
     wait_until(future.cancelled)
     assert not rpc.members
+
+
+async def test_an_error_says_more_than_a_cancel() -> None:
+    piece = asyncio.ensure_future(last())
+    piece.cancel()
+    with pytest.raises(ValueError, match="broken"):
+        await deadline.gather(piece, fail(ValueError("broken"), 5))
+
+
+async def test_what_is_called_off_after_its_deadline_has_expired() -> None:
+    calls: list[Call] = []
+
+    async def piece() -> None:
+        calls.append(Call())
+        await last()
+
+    with deadline.limit(0), pytest.raises(ValueError, match="broken"):
+        await deadline.gather(piece(), fail(ValueError("broken"), 3), first_error_cancels=True)
+    assert calls[0].reason is Reason.EXPIRED

@@ -111,3 +111,15 @@ def test_queue_delay_is_summed_up() -> None:
     assert (summary.count, summary.max) == (100, 0.5)
     assert summary.p50 == pytest.approx(0.001, rel=0.05)
     assert admission.stats().last_queue_delay == 0.2
+
+
+def test_what_is_older_than_the_window_is_forgotten_slice_by_slice() -> None:
+    budget = RejectBudget(0.5, WINDOW)
+    for second in range(10):
+        budget.arrived(100.0 + second)
+    assert [budget.take() for _ in range(6)] == [True] * 5 + [False]
+    budget.arrived(114.0)  # of the first ten, those at 105 to 109 are left, and the five rejections at 109
+    assert not budget.take()
+    budget.arrived(125.0)  # none of them is left
+    budget.arrived(125.0)
+    assert [budget.take() for _ in range(2)] == [True, False]
