@@ -10,6 +10,8 @@ CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3.
 PROTO_CANDIDATES := $(if $(PYTHON_PROTO),$(PYTHON_PROTO),python3.12 python3.11 python3.10 python3 ~/.pyenv/versions/3.1[012].*/bin/python)
 PYTEST_ARGS ?=
 PYTEST_JOBS ?= auto --maxprocesses=4
+# Machines are shared and loud. What fails is tried twice more, and the summary names it either way.
+PYTEST_AGAIN ?= --reruns 2 -rR
 BENCH_ARGS ?=
 TYPED := grpc_heartbeat tests tools $(sort $(patsubst %/,%,$(dir $(wildcard bench/*.py examples/*.py))))
 
@@ -25,10 +27,10 @@ demo: $(VENV)/.installed-demo ## see it work: three real processes, a freeze, a 
 	@$(PY) -m grpc_heartbeat.cli demo
 
 test: $(VENV)/.installed-test ## run all tests (PYTEST_ARGS='-m "not slow"' leaves out those that take seconds)
-	@$(PY) -m pytest -n $(PYTEST_JOBS) $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(PYTEST_JOBS) $(PYTEST_AGAIN) $(PYTEST_ARGS)
 
 test-oldest: .venv-oldest/.installed ## run all tests on the oldest supported releases
-	@.venv-oldest/bin/python -m pytest -n $(PYTEST_JOBS) $(PYTEST_ARGS)
+	@.venv-oldest/bin/python -m pytest -n $(PYTEST_JOBS) $(PYTEST_AGAIN) $(PYTEST_ARGS)
 
 peers: .peers/.fetched ## fetch etcd, Envoy, nginx, HAProxy, Caddy and Prometheus into .peers, for the tests that talk to them
 
