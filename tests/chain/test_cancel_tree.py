@@ -141,6 +141,7 @@ def test_shielded_calls_survive_their_request(leaf: Leaf, sync_channel: grpc.Cha
         assert leaf.started.wait(PATIENCE)
         call.cancel()
         assert noticed.wait(PATIENCE)
+    wait_until(lambda: calls)
     assert not calls[0].done()
     calls[0].cancel()
     server.close()
