@@ -229,6 +229,8 @@ class _Responses(_Limited):
         try:
             message = await step()
         except asyncio.CancelledError:
+            if not self._call.done():  # grpcio forgets to, where the cancel came together with initial metadata
+                self._call.cancel()
             flight.release()
             ours = flight.ours(before)
             if ours is None:
