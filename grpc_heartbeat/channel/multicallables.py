@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import grpc
 
 from grpc_heartbeat._current import current_overrides, current_scope
-from grpc_heartbeat._grpcio import calling, interruptible
+from grpc_heartbeat._grpcio import calling, interruptible, usable
 from grpc_heartbeat._timers import timers
 from grpc_heartbeat._types import StreamStreamBase, StreamUnaryBase, UnaryStreamBase, UnaryUnaryBase
 from grpc_heartbeat.channel.as_stream import OneResponse
@@ -30,6 +30,9 @@ from grpc_heartbeat.core.deadline import BUDGET_KEY
 from grpc_heartbeat.core.limits import Limits, Part
 from grpc_heartbeat.core.outgoing import plan
 from grpc_heartbeat.errors import EndedCall
+
+_GRPCIO = "grpc._channel"
+"""Where grpcio's own multicallables are from."""
 
 
 class Owner(Protocol):
@@ -180,9 +183,12 @@ class _BlockingMultiCallable(_MultiCallable):
 class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
     """A unary-unary method."""
 
-    _without = ("idle", "write")
+    _without: tuple[Part, ...] = ("idle", "write")
 
     def __init__(self, owner: Owner, inner: Any, method: str, limits: Limits, as_stream: Callable[[], Any]) -> None:
+        if not usable() and type(inner).__module__ != _GRPCIO:
+            # Somebody's interceptors may make something else of a stream, and a unary call's headers cannot be seen.
+            self._without = (*self._without, "header")
         super().__init__(owner, inner, method, limits)
         self._as_stream = as_stream
         self._plain = limits.total is None and not self._layers.watched

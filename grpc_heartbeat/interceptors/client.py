@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import grpc
 
 from grpc_heartbeat._current import current_overrides, current_scope
-from grpc_heartbeat._grpcio import calling, interruptible, multicallable_of
+from grpc_heartbeat._grpcio import calling, interruptible, multicallable_of, usable
 from grpc_heartbeat.channel.connection import NOWHERE, UnwatchedConnection
 from grpc_heartbeat.channel.flight import Line
 from grpc_heartbeat.channel.layers import Layers
@@ -41,6 +41,12 @@ class _Details(NamedTuple):
 
 class CallDetails(_Details, grpc.ClientCallDetails):
     """A call's details, changed."""
+
+
+def _without(kind: str) -> tuple[Part, ...]:
+    """Return the parts that mean nothing for ``kind``, or cannot be seen: headers of unary calls, by public API alone."""
+    unseen: tuple[Part, ...] = ("header",) if kind == "unary_unary" and not usable() else ()
+    return (*_WITHOUT[kind], *unseen)
 
 
 class DeadlineClientInterceptor(
@@ -74,8 +80,8 @@ class DeadlineClientInterceptor(
         if layers is None:
             limits = self._timeouts.limits(method, streams=kind.endswith("stream"))
             if overrides is not None:
-                return Layers(limits.changed(overrides), _WITHOUT[kind], fixed=False)
-            layers = Layers(limits, _WITHOUT[kind])
+                return Layers(limits.changed(overrides), _without(kind), fixed=False)
+            layers = Layers(limits, _without(kind))
             if len(self._layers) < _MOST_METHODS:
                 self._layers[kind, method] = layers
         return layers
@@ -111,6 +117,10 @@ class DeadlineClientInterceptor(
                 if limits.write is not None:
                     request = WatchedRequests(request, flight.guard)
                 flight.begin()
+            elif limits.write is not None and not interruptible(multicallable):  # a future can still be ended
+                flight = BlockedFlight(details.method, layers, started, line)
+                flight.ready = line.ready()
+                request = WatchedRequests(request, flight.guard)
             elif scope is not None:
                 interruptible(multicallable)
             try:
