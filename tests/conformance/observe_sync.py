@@ -133,6 +133,8 @@ def _look_at_call(call: Any, seen: dict[str, Any]) -> None:
     for name in QUESTIONS:
         if hasattr(call, name):
             seen[f"call.{name}"] = tell(getattr(call, name))
+    if hasattr(call, "exception") and not call.cancelled():
+        seen["exception is the call"] = call.exception() is call
     seen["call.details"] = unwrapped(call.details())
     seen["call.str"] = shape(prompt(call.__str__), call.details())
     seen["late callback taken"] = tell(lambda: call.add_callback(print))

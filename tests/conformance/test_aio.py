@@ -28,6 +28,8 @@ from tests.conformance.table import Cell, cells
 from tests.peers import PATIENCE, LoopThread
 
 CELLS = cells("aio")
+BLIND = (4, 6)
+"""The notes about who cannot see whether there is a connection, or whether the headers have come."""
 UNUSABLE = 7
 """The note about a call path that somebody else's interceptor makes unusable: a limit there has nothing to harm."""
 _tokens = map(str, itertools.count())
@@ -97,7 +99,7 @@ async def late(cell: Cell, path: Path, channel: grpc.aio.Channel, scope: Scope |
 
 async def unconnected(cell: Cell, path: Path, target: str) -> Outcome:
     channel = INSTALLATIONS[cell.installation](target, POLICY)
-    outcome = await make(path, channel, method("connect", LATE["connect"], path.kind), [b"x"])
+    outcome = await make(path, channel, method(cell.limit, LATE[cell.limit], path.kind), [b"x"])
     await channel.close()
     return outcome
 
@@ -123,6 +125,12 @@ def test_a_limit_ends_the_call(
         assert scope.cancel(Reason.CLIENT_CANCELLED) == []
     check_ended(cell, path.kind, ended.result(PATIENCE))
     check_over(watched)
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.limit == "header" and cell.works], ids=str)
+def test_a_call_that_had_to_wait_for_its_connection_is_ended(cell: Cell, server: Server, loop: LoopThread) -> None:
+    path = PATHS[cell.path]
+    check_ended(cell, path.kind, loop.run(unconnected(cell, path, server.target)))
 
 
 async def punctual(cell: Cell, channels: Channels) -> Outcome:
@@ -196,3 +204,20 @@ def test_the_unusable_path_hangs_without_us_too(server: Server, loop: LoopThread
 
     assert {cell.path for cell in CELLS if cell.note == UNUSABLE} == {"stream-unary write()"}
     assert loop.run(call()), "it works: take the note off the page and test the path"
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.note in BLIND and not cell.works], ids=str)
+def test_the_page_is_not_too_modest(cell: Cell, server: Server, loop: LoopThread, silent_port: str) -> None:
+    path = PATHS[cell.path]
+
+    async def call() -> Outcome:
+        channel = INSTALLATIONS[cell.installation](silent_port if cell.limit == "connect" else server.target, POLICY)
+        name = method(cell.limit, LATE[cell.limit], path.kind)
+        outcome = await make(path, channel, name, [b"x"], timeout=3 * LIMIT)
+        await channel.close()
+        return outcome
+
+    outcome = loop.run(call())
+    assert outcome.status is not None
+    assert outcome.status.name == "DEADLINE_EXCEEDED"
+    assert outcome.facts is None or outcome.facts.layer == "total"

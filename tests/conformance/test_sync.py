@@ -27,6 +27,8 @@ from tests.conformance.table import Cell, cells
 from tests.peers import PATIENCE
 
 CELLS = cells("sync")
+BLIND = 4
+"""The note about who cannot see whether there is a connection."""
 _tokens = map(str, itertools.count())
 
 Channels = dict[tuple[str, Any], grpc.Channel]
@@ -94,6 +96,14 @@ def test_a_limit_ends_the_call(cell: Cell, server: Server, channels: Channels, s
     check_over(watched)
 
 
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.limit == "header" and works(cell)], ids=str)
+def test_a_call_that_had_to_wait_for_its_connection_is_ended(cell: Cell, server: Server) -> None:
+    path = PATHS[cell.path]
+    with INSTALLATIONS[cell.installation](server.target, POLICY, path.options) as unconnected:
+        outcome = make(path, unconnected, method("header", LATE["header"], path.kind), [b"x"])
+    check_ended(cell, path.kind, outcome)
+
+
 def punctual(cell: Cell, channels: Channels) -> Outcome:
     """Make a call that lasts longer than its limit, though nothing in it is late."""
     path = PATHS[cell.path]
@@ -141,3 +151,13 @@ def test_a_punctual_call_is_left_alone(cell: Cell, punctual_outcomes: Outcomes) 
 @each_that_does_not
 def test_a_limit_that_cannot_work_does_no_harm(cell: Cell, punctual_outcomes: Outcomes) -> None:
     check_left_alone(cell, punctual_outcomes[cell].result())
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.note == BLIND and not cell.works], ids=str)
+def test_the_page_is_not_too_modest(cell: Cell, silent_port: str) -> None:
+    path = PATHS[cell.path]
+    with INSTALLATIONS[cell.installation](silent_port, POLICY, path.options) as unconnected:
+        name = method("connect", LATE["connect"], path.kind)
+        outcome = make(path, unconnected, name, [b"x"], timeout=3 * LIMIT)
+    assert outcome.facts is not None
+    assert outcome.facts.layer == "total"
