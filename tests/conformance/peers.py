@@ -27,7 +27,7 @@ MESSAGES = 4
 BIG = bytes(1 << 19)
 """A message of which a few fill every flow-control window, so that the next ones wait for the peer to read."""
 
-_WORKERS = 96
+_WORKERS = 160
 
 _MAKE = {
     "UnaryUnary": grpc.unary_unary_rpc_method_handler,

@@ -56,3 +56,8 @@ def expected(limit: str, kind: str) -> Expected:
         return Expected("DEADLINE_EXCEEDED", ("total", "scope"), "inherited:/front.End/Buy")
     status = "UNAVAILABLE" if limit == "connect" else "DEADLINE_EXCEEDED"
     return Expected(status, (limit,), f"policy:{method(limit, LATE[limit], kind)[1:]}")
+
+
+def pairs(names: list[str]) -> list[list[str]]:
+    """Return ``names`` two by two."""
+    return [names[start : start + 2] for start in range(0, len(names), 2)]
