@@ -1,0 +1,122 @@
+"""What turns the wheels: one for the synchronous stack, by the process's timer thread, and one for each event loop.
+
+All heartbeat streams of a stack share its wheel: no thread, task or timer each. It also finds out when this process did not
+run: a tick that comes too late is a pause of ours, for which no peer is blamed (``core/lateness.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable
+
+from grpc_heartbeat import _faults
+from grpc_heartbeat._loop_timers import LoopTimers, loop_timers
+from grpc_heartbeat._timers import TimerThread, clock, timers
+from grpc_heartbeat.core.lateness import LocalPauses
+from grpc_heartbeat.core.wheel import Member, Wheel
+
+
+class Ticks:
+    """A wheel and the timer that turns it.
+
+    Args:
+        driver: Whose thread or loop the members are woken on.
+        now: Its clock.
+
+    Attributes:
+        pauses: When this thread or loop did not run as it should.
+    """
+
+    def __init__(self, driver: TimerThread | LoopTimers, now: Callable[[], float]) -> None:
+        self.pauses = LocalPauses()
+        self._now = now
+        self._wheel = Wheel()
+        self._lock = threading.Lock()
+        self._alarm = driver.alarm(self._turn)
+
+    def add(self, member: Member, due: float) -> None:
+        """Have ``member.tick`` called at ``due`` on the driver's clock or up to its grain later; from any thread."""
+        with self._lock:
+            if self._wheel.add(member, due):
+                self._arm()
+
+    def remove(self, member: Member) -> None:
+        """Have ``member`` woken no more; a tick that is on its way still comes."""
+        with self._lock:
+            self._wheel.remove(member)
+            if not self._wheel.members:
+                self._alarm.cancel()
+
+    @property
+    def members(self) -> int:
+        """How many are queued."""
+        return self._wheel.members
+
+    def _turn(self) -> None:
+        with self._lock:
+            now, planned = self._now(), self._wheel.next_wakeup()
+            awake = self._wheel.wake(now)
+            if awake and planned is not None:
+                self.pauses.tick(planned, now)
+        again = [(member, due) for member in awake if (due := self._tick(member, now)) is not None]
+        with self._lock:
+            for member, due in again:
+                self._wheel.add(member, due)
+            self._arm()
+
+    def _arm(self) -> None:
+        """Set the alarm. The lock is held, or an earlier arming could be lost."""
+        wakeup = self._wheel.next_wakeup()
+        if wakeup is not None and self._wheel.members:
+            self._alarm.arm(wakeup)
+
+    def _tick(self, member: Member, now: float) -> float | None:
+        try:
+            return member.tick(now)
+        except Exception as error:
+            _faults.record("ticks.member", error)
+            return None
+
+
+_process: Ticks | None = None
+_by_loop: weakref.WeakKeyDictionary[LoopTimers, Ticks] = weakref.WeakKeyDictionary()
+_making = threading.Lock()
+
+
+def ticks() -> Ticks:
+    """Return the wheel of the process's timer thread."""
+    global _process
+    if _process is None:
+        with _making:
+            if _process is None:
+                _process = Ticks(timers(), clock)
+    return _process
+
+
+def loop_ticks(loop: asyncio.AbstractEventLoop | None = None) -> Ticks:
+    """Return the wheel of ``loop``, by default the running one.
+
+    Raises:
+        RuntimeError: no loop is given and none is running.
+    """
+    loop = asyncio.get_running_loop() if loop is None else loop
+    driver = loop_timers(loop)
+    found = _by_loop.get(driver)
+    if found is None:
+        found = _by_loop[driver] = Ticks(driver, loop.time)
+    return found
+
+
+def _after_fork_in_child() -> None:
+    """The parent's members are the parent's."""
+    global _process, _making
+    _process = None
+    _making = threading.Lock()
+    _by_loop.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
