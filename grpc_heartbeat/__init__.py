@@ -14,7 +14,7 @@ from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.make import connect_options
 from grpc_heartbeat.channel.sync import Channel
-from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.config import HeartbeatPolicy, Identity, PoolPolicy, Timeouts
 from grpc_heartbeat.inband.policy import InbandPolicy, checked
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
@@ -29,6 +29,8 @@ __all__ = [
     "HeartbeatPolicy",
     "Identity",
     "InbandPolicy",
+    "PoolPolicy",
+    "PooledChannel",
     "ServerPolicy",
     "TimeoutPolicy",
     "Timeouts",
@@ -43,6 +45,7 @@ __all__ = [
     "events",
     "insecure_channel",
     "keepalive_pair",
+    "pooled_channel",
     "secure_channel",
     "server_interceptors",
     "server_options",
@@ -53,6 +56,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from grpc_heartbeat import debug, events
+    from grpc_heartbeat.channel.pooled import PooledChannel
     from grpc_heartbeat.health import HealthBoard
     from grpc_heartbeat.heartbeat.server import add_to_server
     from grpc_heartbeat.options import check_options
@@ -61,6 +65,7 @@ else:
         __name__,
         {
             "HealthBoard": "grpc_heartbeat.health",
+            "PooledChannel": "grpc_heartbeat.channel.pooled",
             "add_to_server": "grpc_heartbeat.heartbeat.server",
             "check_options": "grpc_heartbeat.options.check",
             "debug": "grpc_heartbeat.debug",
@@ -119,6 +124,50 @@ def secure_channel(
     return wrap_channel(
         inner, timeouts=policy, heartbeat=heartbeat, identity=identity, name=name or target, inband=inband
     )
+
+
+def pooled_channel(
+    target: str,
+    options: ChannelOptions | None = None,
+    compression: grpc.Compression | None = None,
+    *,
+    credentials: grpc.ChannelCredentials | None = None,
+    pool: PoolPolicy | None = None,
+    timeouts: Timeouts | TimeoutPolicy | None = None,
+    heartbeat: HeartbeatPolicy | None = None,
+    identity: Identity | None = None,
+    name: str | None = None,
+    inband: InbandPolicy | None = None,
+) -> PooledChannel:
+    """Create a channel of several connections, as ``insecure_channel`` or, with ``credentials``, ``secure_channel`` does.
+
+    Each call goes to the connection with the fewest calls in flight. One that has been idle for a minute is probed by a Ping
+    or a health Check; if the peer stays silent, no call goes there any more, and the next that wants it has it replaced.
+
+    Args:
+        credentials: For TLS and the like. Default: none, as for ``insecure_channel``.
+        pool: How many connections, and when they are probed. Default: ``PoolPolicy()``.
+        target, options, compression, timeouts, heartbeat, identity, name, inband: Of each connection's channel, as for
+            ``insecure_channel``; a heartbeat runs on every connection.
+    """
+    from grpc_heartbeat.channel.pool import own_connection
+    from grpc_heartbeat.channel.pooled import PooledChannel
+
+    own = own_connection(options)
+    powers: Any = {
+        "timeouts": timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts),
+        "heartbeat": heartbeat,
+        "identity": identity,
+        "name": name,
+        "inband": checked(inband),
+    }
+
+    def make() -> Channel:
+        if credentials is None:
+            return insecure_channel(target, own, compression, **powers)
+        return secure_channel(target, credentials, own, compression, **powers)
+
+    return PooledChannel(make, pool or PoolPolicy())
 
 
 def wrap_channel(

@@ -252,7 +252,7 @@ class PoolPolicy:
 
     Args:
         size: Connections at most, from 1 to 1000; each is made when a call needs it. Default 4.
-        idle: Seconds. A connection that has shown no sign of life for so long is given no call; it is probed in time before that.
+        idle: Seconds without a sign of life after which a connection is given no call; it is probed in time before that.
             Default 60.
         timeout: Seconds that the peer has to answer a probe; at most half of ``idle``. A connection on which it stays silent is
             stale, and replaced when a call wants it. Default 1, or half of ``idle`` if that is shorter.

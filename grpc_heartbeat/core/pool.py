@@ -5,7 +5,8 @@ Theory of operation
 A pool has ``size`` seats with a *member* on each: one connection, from its making to its end. It is made by its first call.
 
 A call goes to the member with the fewest calls in flight. Among equals one that has been proven comes first, so that a pool has
-no more connections than are needed at a time; of those, the one whose turn it is.
+no more connections than are needed at a time, and one to be replaced before one that was never there; of those, the one whose
+turn it is.
 
 A *sign of life* is a call that the peer answered, or a probe. A member without one for ``idle`` seconds is given no call. So it
 is *probed* so long before that the answer, or its absence, is there in time. A call that ended without an answer puts its
@@ -20,8 +21,8 @@ If this process was stopped for a while, probes come too late and nobody is prov
 probes of the others tell. A probe that was out meanwhile is repeated, and convicts nobody.
 
 What the driver does, under a lock of its own: ``pick`` before a call and ``done`` after it; at ``next_wakeup`` it sends a probe
-to each member of ``due`` and reports by ``probed``; it closes what ``take_retired`` returns. Each member has what the driver
-``hold``\\ s for it, which is made at once and so must be cheap to make.
+to each member of ``due`` and reports by ``probed``; it closes what ``take_retired`` returns. What the driver
+keeps for each member is made by ``hold``, at once, so it must be cheap to make.
 """
 
 from __future__ import annotations
@@ -200,10 +201,10 @@ class Pool(Generic[Held]):
     def _cost(self, member: PoolMember[Held], now: float) -> tuple[int, int, int]:
         """Return how dear a call is there: by trust, then by load, then by what there is to do first."""
         if member.stale:
-            return 0, 0, 2
+            return 0, 0, 1
         if self._unproven(member, now):
             return 2, 0, 0
-        return int(member.doubted), member.in_flight, int(not member.proven)
+        return int(member.doubted), member.in_flight, 0 if member.proven else 2
 
     def _unproven(self, member: PoolMember[Held], now: float) -> bool:
         """Whether nothing was heard of it for so long that it is given no call."""

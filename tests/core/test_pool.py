@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -153,7 +153,7 @@ def test_a_peer_that_is_down_is_tried_less_and_less_often() -> None:
         for member in pool.due(now):
             pool.probed(member, now, answered=False)
         now += 0.25
-    pauses = [round(later - earlier, 2) for earlier, later in zip(rebuilt, rebuilt[1:], strict=False)]
+    pauses = [round(later - earlier, 2) for earlier, later in pairwise(rebuilt)]
     assert pauses == sorted(pauses)
     assert 58 <= pauses[-1] <= 61
     assert len(rebuilt) < 15
@@ -318,7 +318,11 @@ def test_the_load_is_even_within_one_call(size: int, story: list[bool]) -> None:
         ({"size": 1001}, ValueError, "PoolPolicy.size must be at most 1000; got 1001"),
         ({"size": 2.0}, TypeError, "PoolPolicy.size must be an integer, not float"),
         ({"idle": 0}, ValueError, "PoolPolicy.idle must be more than 0"),
-        ({"idle": 2.0, "timeout": 1.5}, ValueError, r"PoolPolicy.timeout \(1.5 s\) must be at most half of idle \(2 s\)"),
+        (
+            {"idle": 2.0, "timeout": 1.5},
+            ValueError,
+            r"PoolPolicy.timeout \(1.5 s\) must be at most half of idle \(2 s\)",
+        ),
         ({"timeout": "1"}, TypeError, "PoolPolicy.timeout must be a number of seconds, not str"),
     ],
 )

@@ -19,6 +19,8 @@ class Relay:
         self._selector = selectors.DefaultSelector()
         self._flow = threading.Event()
         self._flow.set()
+        self._forgotten = threading.Event()
+        self._forgotten.set()
         self._stopping = False
         self._sockets: list[socket.socket] = []
         self._selector.register(self._listener, selectors.EVENT_READ, None)
@@ -29,6 +31,11 @@ class Relay:
 
     def thaw(self) -> None:
         self._flow.set()
+
+    def forget(self) -> None:
+        """Pass nothing more on of the connections that there are, and do not close them; new ones are relayed."""
+        self._forgotten.clear()
+        self._forgotten.wait()
 
     def __enter__(self) -> Relay:
         self._thread.start()
@@ -46,12 +53,20 @@ class Relay:
 
     def _run(self) -> None:
         while not self._stopping:
+            if not self._forgotten.is_set():
+                self._forget()
             for key, _ in self._selector.select(0.02):
                 self._flow.wait()
                 if key.data is None:
                     self._accept()
                 else:
                     self._pass_on(key.fileobj, key.data)  # type: ignore[arg-type]
+
+    def _forget(self) -> None:
+        for key in list(self._selector.get_map().values()):
+            if key.data is not None:
+                self._selector.unregister(key.fileobj)
+        self._forgotten.set()
 
     def _accept(self) -> None:
         near, _ = self._listener.accept()
