@@ -161,7 +161,7 @@ class ChannelPool(Generic[ChannelT]):
                 self._begin_probe(member)
             except Exception as error:  # a channel that is being closed, interceptors of the application's
                 self._probed(member, Outcome.UNANSWERED)
-                if not self.closed:
+                if not (self.closed or member.retired):
                     _faults.record("pool.probe", error)
         return self._next_turn()
 
