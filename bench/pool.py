@@ -1,8 +1,8 @@
 """Measures what a pool with probes saves on connections that idle for long and sometimes die without a word.
 
-``python -m bench.pool`` has four ways to make the same calls, side by side: bursts of calls, and gaps between them, short and long
-in turn. The network forgets connections on which nothing passes for a while, as a NAT or a firewall does: they stay open and
-carry nothing any more. Now and then it forgets all of them.
+``python -m bench.pool`` has four ways to make the same calls, side by side: bursts of calls, and gaps between them, short and
+long in turn. The network forgets connections on which nothing passes for a while, as a NAT or a firewall does: they stay open
+and carry nothing any more. Now and then it forgets all of them.
 
 - *channel per call*: made for one call and closed after it.
 - *pool, no probes*: channels that are kept; one whose call is not answered in time is replaced, and the call is tried again.
@@ -64,9 +64,9 @@ class Effort:
 class Row:
     """One way of making the calls.
 
-    ``answered``: of ``calls``. ``reused``: share of them that were answered on a connection that was there. ``connections``: made
-    in all. ``probes``: sent in the gaps. ``established``: sockets after a burst, the mean. ``time_wait``, ``fin_wait``: those that
-    were closed on this side and live on in the kernel, the most; the latter because their peer does not close them, too.
+    ``answered``: of ``calls``. ``reused``: share of them that were answered on a connection that was there. ``connections``:
+    made in all. ``probes``: sent in the gaps. ``established``: sockets after a burst, the mean. ``time_wait``, ``fin_wait``:
+    those that were closed on this side and live on in the kernel, the most; the latter as their peer does not close them, too.
     """
 
     way: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import selectors
 import socket
 import threading
@@ -40,7 +41,7 @@ class Relay:
 
         ``idle``: only of those on which nothing passed for so many seconds.
         """
-        self._forget_before = time.monotonic() - idle
+        self._forget_before = time.monotonic() - idle if idle else math.inf
         self._forgotten.clear()
         self._forgotten.wait()
 
