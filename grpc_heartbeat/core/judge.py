@@ -77,7 +77,7 @@ class Judge:
         "_echo",
         "_events",
         "_loaded",
-        "_opening",
+        "_opening_at",
         "_opening_since",
         "_over",
         "_phi",
@@ -104,7 +104,7 @@ class Judge:
         self._silent_since: float | None = None
         self._writing_since: float | None = None
         self._opening_since: float | None = None
-        self._opening = False
+        self._opening_at: float | None = None
         self._answered_at: float | None = None
         self._loaded = 0
         self._told_suspended = False
@@ -170,7 +170,7 @@ class Judge:
             self._phi.add(event.rtt)
             self.transport_answered(now)
         elif isinstance(event, StreamOpening):
-            self._opening = True
+            self._opening_at = now
             if self._opening_since is None and not self.verdict.convicts:
                 self._opening_since = now
         elif isinstance(event, StreamOpened):
@@ -202,11 +202,11 @@ class Judge:
     def transport_answered(self, now: float) -> None:
         """Note proof that the peer's transport is alive, whatever its application does."""
         self._answered_at = now
-        if self.verdict is Verdict.DOWN and (self._opening or self._silent_since is not None):
+        if self.verdict is Verdict.DOWN and (self._opening_at is not None or self._silent_since is not None):
             self._enter(now, Verdict.STUCK, "silence, but the transport answers", silent=True)
 
     def gave_up(self, now: float, why: str) -> None:
-        """Note that the driver has waited long enough for a stream's first answer."""
+        """Note that the driver has waited long enough for the first answer on the present stream."""
         self._opening_since = None
         self._convict(now, why)
 
@@ -261,8 +261,10 @@ class Judge:
             self._enter(now, Verdict.DOWN, why, silent=True)
 
     def _fresh(self, answered_at: float, now: float) -> bool:
-        """Tell whether the transport has answered since the silence began, and within the limit."""
+        """Tell whether the transport has answered since the silence began, and within the limit; or a stream that is unopened."""
         silent = self._silent_since
+        if silent is None and self._opening_at is not None:
+            return answered_at >= self._opening_at
         return (silent is None or answered_at > silent) and now < self._due(answered_at, self._policy.limit, now)
 
     def _failed(self, event: StreamFailed) -> None:
@@ -306,7 +308,7 @@ class Judge:
 
     def _end_stream(self, now: float) -> None:
         self._silent_since = self._writing_since = None
-        self._opening = False
+        self._opening_at = None
         if self._write is not Side.WRITE_FAILED:
             self._turn_both(now, Side.STALE)
 
