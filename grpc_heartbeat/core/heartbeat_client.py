@@ -2,8 +2,8 @@
 
 This is where the parts without I/O meet. What the driver does: ``opening`` before each stream; ``publish`` with what its
 session's ``take_events`` returns, ``written`` and ``write_failed`` with what the transport reports of a beat, and
-``transport_answered`` with any other proof that the peer's transport is alive; ``wake`` at ``next_wakeup``; and ``pause`` after the
-stream: the seconds before the next one, or ``None`` to stop. ``close`` ends it all.
+``transport_answered`` with any other proof that the peer's transport is alive; ``wake`` at ``next_wakeup``; and ``pause`` after
+the stream: the seconds before the next one, or ``None`` to stop. ``close`` ends it all.
 
 What these return is to be delivered: the events that were given and those that follow from them (of verdict, sides, suspended
 judgement and breaker), in order. One thread at a time; ``snapshot``, ``snapshot_at`` and ``breaker`` may be read by any.

@@ -27,8 +27,8 @@ CLIENT, PEER = Identity("client", "a", "1"), Identity("peer", "b", "1")
 class Peer:
     """How the other end behaves.
 
-    ``delay``: of its answers, infinite while it is silent. ``end``: how it ends each new stream. ``goodbye``: whether it says so
-    first. ``transport``: whether a fresh connection is accepted though nothing is answered.
+    ``delay``: of its answers, infinite while it is silent. ``end``: how it ends each new stream. ``goodbye``: whether it
+    says so first. ``transport``: whether a fresh connection is accepted though nothing is answered.
     """
 
     delay: float = 0.01
