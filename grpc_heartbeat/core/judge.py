@@ -263,7 +263,7 @@ class Judge:
             self._enter(now, Verdict.DOWN, why, silent=True)
 
     def _fresh(self, answered_at: float, now: float) -> bool:
-        """Tell whether the transport has answered since the silence began and within the limit, or since the stream was opened."""
+        """Tell whether the transport has answered since the silence began, within the limit, or since the stream was opened."""
         silent = self._silent_since
         if silent is None and self._opening_at is not None:
             return answered_at >= self._opening_at
