@@ -23,7 +23,6 @@ import grpc
 from grpc_heartbeat import _faults
 from grpc_heartbeat._ticks import Ticks
 from grpc_heartbeat._timers import clock
-from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.config import PoolPolicy
 from grpc_heartbeat.core.pool import Outcome, Pool, PoolMember, PoolSnapshot
 from grpc_heartbeat.core.wheel import Member, grain_of
@@ -40,12 +39,6 @@ _CODES = {
 }
 
 ChannelT = TypeVar("ChannelT")
-
-
-def own_connection(options: ChannelOptions | None) -> list[tuple[str, Any]]:
-    """Return ``options`` for a channel that shares its connection with no other, as channels with equal options would."""
-    name = "grpc.use_local_subchannel_pool"
-    return [*((key, value) for key, value in options or () if key != name), (name, 1)]
 
 
 def outcome_of(code: object) -> Outcome:
