@@ -175,6 +175,8 @@ class HeartbeatPolicy:
         deviation: Least standard deviation of echoes, in seconds, that suspicion assumes. Default 0.1.
         overloaded: Queue delay or loop lag in seconds from which acks mean OVERLOADED; it ends below half of it. Default 0.1.
         overloaded_acks: Acks in a row that must say so. Default 2: one may be a garbage collection.
+        fallback: Whether a peer that knows no heartbeats is asked by its health service, and one without that whether it
+            answers at all, instead of being left alone. Default: yes.
 
     Raises:
         TypeError, ValueError: a value of the wrong type or outside its range; the message names it.
@@ -193,6 +195,7 @@ class HeartbeatPolicy:
     deviation: float = 0.1
     overloaded: float = 0.1
     overloaded_acks: int = 2
+    fallback: bool = True
 
     def __post_init__(self) -> None:
         interval = check_seconds("HeartbeatPolicy.interval", self.interval, minimum=0.01, inclusive=True)
