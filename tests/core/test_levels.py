@@ -120,10 +120,6 @@ class Beating:
         self.session, opening = self.client.opening(now)
         self.told += self.client.publish([opening])
 
-    @property
-    def known(self) -> Level:
-        return self.client.snapshot.level
-
     def publish(self) -> None:
         self.told += self.client.publish(self.session.take_events() or [])
 
@@ -179,9 +175,9 @@ def test_a_heartbeat_leaves_its_level_for_a_better_one_in_time() -> None:
     assert not it.client.may_rise(retry_at)
     it.open(retry_at)
     assert it.client.level is Level.HEARTBEAT
-    assert it.known is Level.WATCH  # until a better one answers
+    known = [it.client.snapshot.level]  # until a better one answers
     it.ack(retry_at + 0.1, 0, ServingStatus.SERVING)
-    assert it.known is Level.HEARTBEAT
+    assert [*known, it.client.snapshot.level] == [Level.WATCH, Level.HEARTBEAT]
 
 
 def test_without_fallback_a_heartbeat_rests() -> None:

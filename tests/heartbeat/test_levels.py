@@ -142,7 +142,7 @@ def test_a_watch_that_fails_is_opened_again_after_pauses_that_grow(beat: Beat) -
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED if len(opened) < 4 else grpc.StatusCode.UNIMPLEMENTED, "no")
         yield b""
 
-    check = grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x01")
+    check: Any = grpc.unary_unary_rpc_method_handler(lambda request, context: b"\x08\x01")
     peer = Peer(Level.WATCH, {"Check": check, "Watch": grpc.unary_stream_rpc_method_handler(watch)})
     client = beat(peer.target, QUICK)
     client.wait_for(BeatAcked)
