@@ -167,6 +167,7 @@ def test_a_heartbeat_leaves_its_level_for_a_better_one_in_time() -> None:
     it.open(0.1)
     it.ack(0.2, 0, ServingStatus.SERVING)
     retry_at = it.client.next_wakeup(0.2)
+    assert retry_at is not None
     assert retry_at == 0.2 + 1.1 * RETRY_AFTER
     assert not it.client.may_rise(retry_at - 1.0)
     assert it.client.may_rise(retry_at)
