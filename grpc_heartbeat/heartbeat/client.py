@@ -15,6 +15,7 @@ import grpc
 
 from grpc_heartbeat._call_events import beat_events
 from grpc_heartbeat._grpcio import state_reader
+from grpc_heartbeat._grpcio_client_stream import CompletionStream, method_of
 from grpc_heartbeat._ticks import Ticks, ticks
 from grpc_heartbeat._timers import clock
 from grpc_heartbeat.channel.connection import READY
@@ -96,6 +97,7 @@ class SyncHeartbeat(Heartbeat):
     def _use(self, channel: Any) -> None:
         self._channel = channel
         self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
+        self._method = method_of(self._open_stream)
         self._read_state = state_reader(channel)
 
     def _now(self) -> float:
@@ -112,8 +114,11 @@ class SyncHeartbeat(Heartbeat):
 
         return SyncHealthStream(self._channel, level, self.policy, self, self._stream_of)
 
-    def _stream_of(self, method: Any, listener: Listener) -> Stream:
-        return PublicStream(method, listener, f"grpc-heartbeat {self.name}".rstrip())
+    def _stream_of(self, open_stream: Any, listener: Listener) -> Stream:
+        method = self._method if open_stream is self._open_stream else method_of(open_stream)
+        if method is not None:
+            return CompletionStream(method, listener)
+        return PublicStream(open_stream, listener, f"grpc-heartbeat {self.name}".rstrip())
 
     def _connected(self) -> bool:
         return self._ready() is not False

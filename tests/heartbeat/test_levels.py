@@ -101,7 +101,10 @@ def test_a_watch_tells_of_a_change_between_beats(peer: Peer, beat: Beat) -> None
     peer.board.set("", False)
     wait_until(lambda: client.snapshot().serving is ServingStatus.NOT_SERVING)
     assert client.snapshot().state == "up"
-    assert [event.status for event in client.of(ServingTold)] == [ServingStatus.SERVING, ServingStatus.NOT_SERVING]
+    assert [event.status for event in client.wait_for(ServingTold, 2)] == [
+        ServingStatus.SERVING,
+        ServingStatus.NOT_SERVING,
+    ]
 
 
 @pytest.mark.parametrize("peer", [Level.CHECK], indirect=True)
