@@ -40,6 +40,9 @@ from grpc_heartbeat.config import PoolPolicy
 
 Held = TypeVar("Held")
 
+_FREE = (0, 0, 0)
+"""What a call costs on a live member without others."""
+
 
 class Outcome(enum.Enum):
     """What the end of a call says about its connection."""
@@ -150,7 +153,7 @@ class Pool(Generic[Held]):
             self._connections += 1
         self._calls += 1
         member.in_flight += 1
-        self._turn = member.seat + 1
+        self._turn = (member.seat + 1) % len(self.members)
         return member
 
     def done(self, member: PoolMember[Held], now: float, outcome: Outcome) -> None:
@@ -212,8 +215,16 @@ class Pool(Generic[Held]):
         )
 
     def _best(self, now: float) -> PoolMember[Held]:
-        size = len(self.members)
-        return min(self.members, key=lambda member: (*self._cost(member, now), (member.seat - self._turn) % size))
+        turn = self._turn
+        best, least = None, _FREE
+        for member in (*self.members[turn:], *self.members[:turn]):
+            cost = self._cost(member, now)
+            if cost == _FREE:
+                return member
+            if best is None or cost < least:
+                best, least = member, cost
+        assert best is not None
+        return best
 
     def _cost(self, member: PoolMember[Held], now: float) -> tuple[int, int, int]:
         """Return how dear a call is there: by trust, then by load, then by what there is to do first."""
