@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -71,6 +72,10 @@ def test_a_process_that_is_frozen_and_thaws(guard: Guard, process: tuple[subproc
     assert usable < BOUND + 1
 
 
+def heartbeat_of(channel: Any) -> Any:
+    return channel.heartbeat.snapshot()
+
+
 def wrapped(relay: Relay, policy: hb.BreakerPolicy = BREAKER) -> Any:
     return hb.wrap_channel(grpc.insecure_channel(relay.target), heartbeat=BEATS, breaker=policy)
 
@@ -95,30 +100,50 @@ def test_a_channel_of_somebody_else_fails_fast_and_is_used_again_when_its_connec
     business.close()
 
 
-def test_a_call_in_a_scope_keeps_its_deadline_and_ends_with_its_connection(guard: Guard) -> None:
+def test_a_call_in_a_scope_keeps_its_deadline_and_ends_with_its_connection(loop: LoopThread) -> None:
     business = Business()
     with Relay(business.target) as relay:
-        client = guard(relay.target)
-        if not isinstance(client, SyncGuarded):
-            pytest.skip("the scopes of asyncio calls are tried in the core, and with the same multicallables")
+        client = SyncGuarded(loop, relay.target)
         client.up()
         method = client.channel.unary_unary(ECHO)
         with hb.deadline.limit(0.3):
             assert method(b"x") == b"x"
             with pytest.raises(grpc.RpcError) as caught:
                 method(HANG)
-            facts = timeout_of(caught.value)
-            assert facts is not None
-            assert facts.layer == "total"
-        with hb.deadline.limit(60) as scope:
-            assert scope is None or scope
+        facts = timeout_of(caught.value)
+        assert facts is not None
+        assert (facts.layer, facts.source) == ("total", "limit")
+        with hb.deadline.limit(60):
             future = method.future(HANG)
             relay.freeze()
             with pytest.raises(grpc.RpcError) as caught:
                 future.result(10)
-            ended_by_breaker(caught.value)
+        ended_by_breaker(caught.value)
         relay.thaw()
+        client.close()
     business.close()
+
+
+def test_an_asyncio_call_in_a_scope_ends_with_its_connection(loop: LoopThread) -> None:
+    business = Business()
+    with Relay(business.target) as relay:
+        client = AioGuarded(loop, relay.target)
+        client.up()
+        ended_by_breaker(loop.run(_hang_in_a_scope(client.channel, relay)))
+        relay.thaw()
+        client.close()
+    business.close()
+
+
+async def _hang_in_a_scope(channel: Any, relay: Relay) -> Any:
+    method = channel.unary_unary(ECHO)
+    with hb.deadline.limit(60):
+        assert await method(b"x") == b"x"
+        call = method(HANG)
+        relay.freeze()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+    return caught.value
 
 
 def test_requests_are_made_in_the_scope_of_the_caller() -> None:
@@ -146,7 +171,7 @@ def test_what_a_waiting_call_says_before_it_has_started() -> None:
         Relay(business.target) as relay,
         hb.insecure_channel(relay.target, heartbeat=BEATS, breaker=WAITING) as channel,
     ):
-        wait_until(lambda: channel.heartbeat.snapshot().state == "up")
+        wait_until(lambda: heartbeat_of(channel).state == "up")
         relay.freeze()
         wait_until(lambda: not channel.breaker.closed)
         done: list[Any] = []
@@ -178,7 +203,7 @@ def test_what_a_waiting_call_says_before_it_has_started() -> None:
             inherited: Any = channel.unary_unary(ECHO).future(b"x")
         with pytest.raises(grpc.RpcError) as caught:
             inherited.result(5)
-        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         relay.thaw()
         assert call.result(10) == b"x"
         assert call.exception() is None
@@ -201,8 +226,6 @@ def test_what_a_waiting_call_says_before_it_has_started_on_a_loop(loop: LoopThre
 
 
 async def _ask_waiting_calls(channel: Any, relay: Relay) -> None:
-    import asyncio
-
     done: list[Any] = []
     call = channel.unary_unary(ECHO)(b"x", timeout=30)
     call.add_done_callback(done.append)
