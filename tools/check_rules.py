@@ -5,7 +5,7 @@
 - The core reads no clock: ``now`` is a parameter.
 - The wall clock may be stepped, so nobody reads it, except to date what people or other machines read. Such a line says so:
   ``# wall clock: <reason>``.
-- Private modules of grpcio are imported in ``grpc_heartbeat/_grpcio.py`` and ``_grpcio_aio.py`` only.
+- Private modules of grpcio are imported in the files that are named in ``SEAM`` only, ``grpc_heartbeat/_grpcio*.py``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WALL_CLOCKS = {
     *("date.today", "datetime.date.today"),
 }
 WALL_REASON = re.compile(r"#\s*wall clock:\s*\S")
-SEAM = ("_grpcio.py", "_grpcio_aio.py")
+SEAM = ("_grpcio.py", "_grpcio_aio.py", "_grpcio_client_stream.py", "_grpcio_client_stream_aio.py")
 PRIVATE = re.compile(r"grpc\.(?:\w+\.)*_\w")
 
 
@@ -108,7 +108,7 @@ def private_imports(source: Source) -> Iterator[Breach]:
             yield Breach(
                 source.path,
                 line,
-                f"{name} is private to grpcio; only _grpcio.py and _grpcio_aio.py may import it",
+                f"{name} is private to grpcio; only grpc_heartbeat/_grpcio*.py may import it",
             )
 
 

@@ -9,16 +9,18 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from grpc_heartbeat import _grpcio_client_stream, _grpcio_client_stream_aio
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.heartbeat_events import StreamFailed
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
 from grpc_heartbeat.health import HealthBoard
-from grpc_heartbeat.heartbeat import server, server_aio
+from grpc_heartbeat.heartbeat import client, client_aio, server, server_aio
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
 from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
 from tests.peers import OPTIONS, PATIENCE, LoopThread, wait_until
@@ -162,6 +164,16 @@ class AioClient(Client):
 
 
 SERVERS: dict[str, Callable[..., Server]] = {"sync": SyncServer, "aio": AioServer}
+ENGINES = ("sync", "aio", "sync public", "aio public")
+"""The engines of a client's stream."""
+
+
+def use_engine(monkeypatch: pytest.MonkeyPatch, public: bool) -> None:
+    """Have the streams of new heartbeats made by public API, or by private names of grpcio where it has them."""
+    for driver, seam in ((client, _grpcio_client_stream), (client_aio, _grpcio_client_stream_aio)):
+        monkeypatch.setattr(driver, "method_of", (lambda _: None) if public else seam.method_of)
+
+
 CLIENTS: dict[str, Callable[..., Client]] = {"sync": SyncClient, "aio": AioClient}
 
 
