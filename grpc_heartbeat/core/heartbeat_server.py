@@ -31,11 +31,15 @@ SHORTEST_PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How the server is when it answers: one reading for one beat. ``draining`` is the reason to leave, or ``None``."""
+    """How the server is when it answers.
+
+    ``draining`` is the reason to leave, or ``None``; ``advised_interval`` the seconds that it asks of its clients at least.
+    """
 
     status: ServingStatus = ServingStatus.SERVING
     load: Load | None = None
     draining: str | None = None
+    advised_interval: float = 0.0
 
 
 class ServerSession:
@@ -101,7 +105,8 @@ class ServerSession:
             self._silent_at = now + max(SHORTEST_PATIENCE, PATIENCE * beat.next_within)
         else:
             self._silent_at = None
-        return Ack(beat.sequence, condition.status, condition.load, self._advised_interval)
+        advised = max(self._advised_interval, condition.advised_interval)
+        return Ack(beat.sequence, condition.status, condition.load, advised)
 
     def _leave(self, reason: str) -> Goodbye:
         self.over = self.parted = True

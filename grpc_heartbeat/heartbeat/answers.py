@@ -15,6 +15,7 @@ def answer_ping(request: bytes, identity: Identity, condition: Condition, advise
     """Return the reply to a Ping. A request that does not parse is answered like an empty one: it arrived."""
     started = time.time_ns()  # wall clock: spans are dated
     beat = codec.decode_beat(request) or Beat(0)
+    advised = max(advised, condition.advised_interval)
     ack = Ack(beat.sequence, condition.status, condition.load, advised, identity)
     beats.answered(beat, None, started, ping=True)
     return codec.encode_ack(ack)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Executor
+from typing import Any, Literal
 
 import grpc
 
+from grpc_heartbeat._grpcio_workers import workers_of
+from grpc_heartbeat._ticks import ticks
 from grpc_heartbeat.config import Identity
 from grpc_heartbeat.core.frames import Load
+from grpc_heartbeat.core.steering import LONGEST_ADVICE
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat import calls, health_services
 from grpc_heartbeat.heartbeat.answers import check_arguments
+from grpc_heartbeat.heartbeat.condition import check_load, conditions
+from grpc_heartbeat.heartbeat.load import LoadMeter
 from grpc_heartbeat.heartbeat.pool import DaemonPool
 from grpc_heartbeat.heartbeat.servicer import HeartbeatServicer
 from grpc_heartbeat.telemetry.beats import ServerBeats
@@ -30,7 +36,9 @@ def add_to_server(
     tracer_provider: Any = None,
     advised_interval: float = 0.0,
     max_streams: int = 256,
-    load: Callable[[], Load] | None = None,
+    max_advised_interval: float = LONGEST_ADVICE,
+    load: Callable[[], Load] | Literal["measured"] | None = "measured",
+    workers: Executor | None = None,
     health: bool = True,
 ) -> HealthBoard:
     """Add the Heartbeat service and ``grpc.health.v1`` to ``server``, before it starts.
@@ -43,7 +51,11 @@ def add_to_server(
         tracer_provider: OpenTelemetry's, for the spans of beats. Default: the global one.
         advised_interval: Seconds between beats that clients are asked for; they follow up to a minute. Default 0: no advice.
         max_streams: Heartbeat streams held at a time; each holds a thread. More are refused. Default 256.
-        load: Says how busy the process is, for each answer; must be quick. Default: nothing is said.
+        max_advised_interval: How far the advice grows, in seconds, while the server is busy. Default 30; 0: it does not.
+        load: What acks say about how busy the process is. Default ``"measured"``: what can be measured (docs/health.md).
+            ``None``: nothing. Or a function that returns a ``Load``, called ten times a second at the most; must be quick.
+        workers: The pool on which the handlers run, to measure its queue delay. Its ``submit`` must not block. Default: the
+            server's own, if that can be seen.
         health: Add ``grpc.health.v1``. ``False`` leaves that service to you; ``board.mirror(servicer)`` keeps yours in step. Of
             two that are added to one server, the later one answers. Default: add it.
 
@@ -54,15 +66,20 @@ def add_to_server(
         TypeError, ValueError: an argument of the wrong type or outside its range.
     """
     check_arguments(advised_interval, max_streams)
+    check_load(max_advised_interval, load, workers)
     identity = identity or Identity()
     board = board or HealthBoard()
+    pool = workers_of(server) if workers is None else workers
+    condition = conditions(
+        board, load, lambda: LoadMeter(ticks, pool, lag=False), advised_interval, max_advised_interval
+    )
     servicer = HeartbeatServicer(
         board,
         identity,
         ServerBeats(identity, tracer_provider),
+        condition,
         advised_interval=advised_interval,
         max_streams=max_streams,
-        load=load,
     )
     unary_pool = DaemonPool(UNARY_WORKERS, "grpc-heartbeat-unary", linger=_LINGER)
     _add(server, calls.SERVICE, servicer.handlers(unary_pool))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Executor
+from typing import Any, Literal
 
 import grpc
 import grpc.aio
 
+from grpc_heartbeat._ticks import loop_ticks
 from grpc_heartbeat.config import Identity
 from grpc_heartbeat.core.frames import Load
+from grpc_heartbeat.core.steering import LONGEST_ADVICE
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat import calls, health_services
 from grpc_heartbeat.heartbeat.answers import check_arguments
+from grpc_heartbeat.heartbeat.condition import check_load, conditions
+from grpc_heartbeat.heartbeat.load import LoadMeter
 from grpc_heartbeat.heartbeat.servicer_aio import AioHeartbeatServicer
 from grpc_heartbeat.telemetry.beats import ServerBeats
 
@@ -25,24 +30,31 @@ def add_to_server(
     tracer_provider: Any = None,
     advised_interval: float = 0.0,
     max_streams: int = 10_000,
-    load: Callable[[], Load] | None = None,
+    max_advised_interval: float = LONGEST_ADVICE,
+    load: Callable[[], Load] | Literal["measured"] | None = "measured",
+    workers: Executor | None = None,
     health: bool = True,
 ) -> HealthBoard:
     """Add the Heartbeat service and ``grpc.health.v1`` to ``server``, before it starts.
 
     Arguments, result and errors are those of ``grpc_heartbeat.add_to_server``; ``max_streams`` is 10,000 by default, because a
-    stream holds no thread here. The board may be used from the loop and from any thread.
+    stream holds no thread here. ``workers`` is the pool of handlers that are plain functions; none by default. The board may be
+    used from the loop and from any thread.
     """
     check_arguments(advised_interval, max_streams)
+    check_load(max_advised_interval, load, workers)
     identity = identity or Identity()
     board = board or HealthBoard()
+    condition = conditions(
+        board, load, lambda: LoadMeter(loop_ticks, workers, lag=True), advised_interval, max_advised_interval
+    )
     servicer = AioHeartbeatServicer(
         board,
         identity,
         ServerBeats(identity, tracer_provider),
+        condition,
         advised_interval=advised_interval,
         max_streams=max_streams,
-        load=load,
     )
     _add(server, calls.SERVICE, servicer.handlers())
     if health:

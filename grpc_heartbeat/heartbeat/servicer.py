@@ -22,7 +22,7 @@ import grpc
 from grpc_heartbeat import _faults
 from grpc_heartbeat._timers import clock, timers
 from grpc_heartbeat.config import Identity
-from grpc_heartbeat.core.frames import Beat, Frame, Load
+from grpc_heartbeat.core.frames import Beat, Frame
 from grpc_heartbeat.core.heartbeat_server import PARTING, Condition, ServerSession
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat import codec
@@ -41,7 +41,7 @@ class HeartbeatServicer:
     """Answers heartbeats with the status on ``board``.
 
     Args:
-        load: Called for each beat to say how busy the process is; it must be quick.
+        condition: Called for each beat to say how this server is now; it must be quick.
         max_streams: Streams held at a time; each holds a thread. More are refused with RESOURCE_EXHAUSTED.
     """
 
@@ -50,17 +50,17 @@ class HeartbeatServicer:
         board: HealthBoard,
         identity: Identity,
         beats: ServerBeats,
+        condition: Callable[[], Condition],
         *,
         advised_interval: float = 0.0,
         max_streams: int = 256,
-        load: Callable[[], Load] | None = None,
     ) -> None:
         self._board = board
         self._identity = identity
         self._beats = beats
         self._advised_interval = advised_interval
         self._max_streams = max_streams
-        self._load = load
+        self.condition = condition
         self._streams = 0
         self._pushed: set[_PushedStream] = set()
         self._lock = threading.Lock()
@@ -84,11 +84,6 @@ class HeartbeatServicer:
             "Keepalive": grpc.stream_stream_rpc_method_handler(keepalive),
             "Ping": grpc.unary_unary_rpc_method_handler(ping),
         }
-
-    def condition(self) -> Condition:
-        """Return how this server is now."""
-        load = None if self._load is None else self._load()
-        return Condition(self._board.status(), load, self._board.leaving)
 
     def _iterate(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         self._admit(context)

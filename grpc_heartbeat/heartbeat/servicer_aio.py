@@ -17,7 +17,7 @@ import grpc.aio
 
 from grpc_heartbeat._loop_timers import loop_timers
 from grpc_heartbeat.config import Identity
-from grpc_heartbeat.core.frames import Beat, Frame, Load
+from grpc_heartbeat.core.frames import Beat, Frame
 from grpc_heartbeat.core.heartbeat_server import PARTING, Condition, ServerSession
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat import codec
@@ -31,7 +31,7 @@ class AioHeartbeatServicer:
     """Answers heartbeats with the status on ``board``.
 
     Args:
-        load: Called on the loop for each beat to say how busy the process is; it must be quick.
+        condition: Called on the loop for each beat to say how this server is now; it must be quick.
         max_streams: Streams held at a time. More are refused with RESOURCE_EXHAUSTED.
     """
 
@@ -40,17 +40,17 @@ class AioHeartbeatServicer:
         board: HealthBoard,
         identity: Identity,
         beats: ServerBeats,
+        condition: Callable[[], Condition],
         *,
         advised_interval: float = 0.0,
         max_streams: int = 10_000,
-        load: Callable[[], Load] | None = None,
     ) -> None:
         self._board = board
         self._identity = identity
         self._beats = beats
         self._advised_interval = advised_interval
         self._max_streams = max_streams
-        self._load = load
+        self.condition = condition
         self._loop: asyncio.AbstractEventLoop | None = None
         self._streams: set[_Stream] = set()
         self._goodbyes: set[asyncio.Task[None]] = set()
@@ -64,11 +64,6 @@ class AioHeartbeatServicer:
             "Keepalive": grpc.stream_stream_rpc_method_handler(keepalive),
             "Ping": grpc.unary_unary_rpc_method_handler(ping),
         }
-
-    def condition(self) -> Condition:
-        """Return how this server is now."""
-        load = None if self._load is None else self._load()
-        return Condition(self._board.status(), load, self._board.leaving)
 
     async def _keepalive(self, requests: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         self._loop = asyncio.get_running_loop()
