@@ -1,7 +1,7 @@
 """The Heartbeat service on an asyncio server.
 
-Each stream is one coroutine that reads, answers and waits; what else there is to a stream is in ``aio_stream.py``. Where it can, it
-answers and waits in one operation, which nearly halves the cost of a beat. All of its awaiting is done in one function: a
+Each stream is one coroutine that reads, answers and waits; what else there is to a stream is in ``aio_stream.py``. Where it
+can, it answers and waits in one operation, which nearly halves the cost of a beat. It waits for frames in one function: a
 coroutine costs memory for each function that it waits in, and there may be thousands.
 """
 
@@ -15,9 +15,9 @@ import grpc.aio
 
 from grpc_heartbeat._grpcio_server_stream_aio import BatchError, joined
 from grpc_heartbeat._ticks import loop_ticks
+from grpc_heartbeat.heartbeat import codec
 from grpc_heartbeat.heartbeat.aio_stream import AioStream, Shared
 from grpc_heartbeat.heartbeat.answers import answer_ping
-from grpc_heartbeat.heartbeat import codec
 from grpc_heartbeat.heartbeat.held import HeldStreams, status_of
 
 
