@@ -90,18 +90,15 @@ class ServerStream:
             if not self._state.initial_metadata_allowed:
                 return False
             self._handler = handler
-            self._receiving = self._start((_SendHeaders(None, 0), _Receive(0)), self._on_received, _RECEIVING)
-            if self._receiving:
+            begun = self._receive((_SendHeaders(None, 0), _Receive(0)))
+            if begun:
                 self._state.initial_metadata_allowed = False
-            return self._receiving
+            return begun
 
     def receive(self) -> bool:
         """Receive the next message."""
         with self.lock:
-            if self._receiving:
-                return False
-            self._receiving = self._start((_Receive(0),), self._on_received, _RECEIVING)
-            return self._receiving
+            return not self._receiving and self._receive((_Receive(0),))
 
     def answer(self, data: bytes) -> bool:
         """Send ``data`` and receive the next message, in one operation."""
@@ -142,6 +139,13 @@ class ServerStream:
     def release(self) -> None:
         """Tell the handler nothing any more."""
         self._handler = None
+
+    def _receive(self, operations: tuple[Any, ...]) -> bool:
+        self._receiving = True  # now: the message may be here before the call that asks for it has returned
+        if self._start(operations, self._on_received, _RECEIVING):
+            return True
+        self._receiving = False
+        return False
 
     def _start(self, operations: tuple[Any, ...], tag: Callable[[Any], Any], token: str) -> bool:
         state = self._state
