@@ -98,7 +98,7 @@ class AioHeartbeatServicer:
 
     async def _ping(self, request: bytes, _context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         held = self._held
-        return answer_ping(request, held.identity, held.condition(), held.advised_interval, held.spans)
+        return answer_ping(request, held.identity, held.condition(), held.spans)
 
     def _leave(self, reason: str) -> None:
         shared = self._shared

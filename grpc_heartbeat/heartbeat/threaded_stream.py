@@ -161,8 +161,9 @@ class ThreadedStream(Member):
             session = self.session
             due = session.wake(now, ticks().pauses.excused(session.seen, now))
             beat = session.own_beat(now) if due is None and self._send is not None else None
-            again = self._next_look(now)
+            again: float | None = self._next_look(now)
         if due is Due.CUT:
+            again = None
             self._context.cancel()
         elif due is Due.END:
             self._pool.submit(self.end)
