@@ -191,7 +191,8 @@ class Flight(Timer):
                 scope.watch()
             if scope.reason is not None:
                 self.scope_cancelled(scope)
-        if loop is not None and self.layers.watched:
+        layers = self.layers
+        if loop is not None and layers.watched and not (self.ready and layers.on_ready is None):
             self._watch(loop)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
