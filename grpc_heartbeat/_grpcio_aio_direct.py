@@ -15,9 +15,6 @@ import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
-import grpc
-import grpc.aio
-
 from grpc_heartbeat import _faults, _grpcio
 
 _MultiCallable: Any = None

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from time import perf_counter, time
+from time import perf_counter, time  # wall clock: the deadlines that grpcio gives away are of it
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -232,7 +232,7 @@ def _end_one(split: bool) -> None:
             raise RuntimeError("a call could not be ended")
 
 
-class _Recorded(Exception):
+class _RecordedError(Exception):
     """Ends a call of the self-test where the C library's would begin."""
 
 
@@ -240,16 +240,16 @@ class _RecordingChannel:
     """Records what a call would give to the C library."""
 
     def segregated_call(self, *args: Any) -> Any:
-        raise _Recorded(*args)
+        raise _RecordedError(*args)
 
 
 def _given(call: Any, *arguments: Any) -> tuple[Any, ...]:
     """Return what ``call`` gives to the C library, as it can be compared."""
     try:
         call(*arguments)
-    except _Recorded as recorded:
+    except _RecordedError as recorded:
         flags, method, host, deadline, metadata, credentials, batches, *rest = recorded.args
         shown = [([(type(one), one.type()) for one in operations], tag) for operations, tag in batches]
-        seconds = None if deadline is None else round((deadline - time()) / 1e5)  # wall clock: grpcio's deadlines are
+        seconds = None if deadline is None else round((deadline - time()) / 1e5)
         return flags, method, host, seconds, metadata, credentials, shown, rest
     raise RuntimeError("grpcio has made a call by other means")

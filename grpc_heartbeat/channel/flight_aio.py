@@ -280,7 +280,7 @@ class Flight(Timer):
         if looks == 1:
             self._look_due = now - (found.elapsed - found.limit)
         late = now > self._look_due + _PUNCTUAL
-        if looks > 1 and not late or looks == _MOST_LOOKS:
+        if (looks > 1 and not late) or looks == _MOST_LOOKS:
             self._looks = _MOST_LOOKS
             self._after_rounds(_ROUNDS)
         else:

@@ -30,7 +30,6 @@ from enum import Enum
 from grpc_heartbeat.core.facts import Layer
 from grpc_heartbeat.core.limits import Limits, Part
 
-
 DOUBT = 0.1
 """Seconds that the status of a failed call has to come after its initial metadata."""
 

@@ -14,7 +14,7 @@ from grpc_heartbeat.channel.connection_aio import Connection
 from grpc_heartbeat.channel.flight_aio import Flight, LoopLayers, headers_came
 from grpc_heartbeat.core.guard import Stage
 from grpc_heartbeat.core.limits import Limits
-from tests.peers import PATIENCE
+from tests.peers import PATIENCE, wait_until
 
 LIMIT = 0.02
 
@@ -100,8 +100,7 @@ async def test_a_connection_that_came_while_the_last_error_was_asked_for_is_beli
 async def test_acceptance_implies_a_connection() -> None:
     flight, call = started(Limits(connect=LIMIT, header=LIMIT), FakeConnection())
     call.headers.set_result(None)
-    while flight.armed:
-        await asyncio.sleep(LIMIT)  # sleep: it is believed after a while only
+    await asyncio.to_thread(wait_until, lambda: not flight.armed)
     assert flight.guard.stage is Stage.OPEN
     assert not call.over
 
@@ -110,11 +109,9 @@ async def test_initial_metadata_without_a_connection_are_those_of_a_call_that_fa
     flight, call = started(Limits(connect=LIMIT, idle=LIMIT), FakeConnection())
     flight.guard.reading_since = monotonic()
     call.headers.set_result(None)
-    while flight.guard.claimed_at is None:
-        await asyncio.sleep(LIMIT / 2)  # sleep: the timer looks
+    await asyncio.to_thread(wait_until, lambda: flight.guard.claimed_at is not None)
     call.over = True  # here is its status
-    while flight.call is not None:
-        await asyncio.sleep(LIMIT)  # sleep: the timer looks
+    await asyncio.to_thread(wait_until, lambda: flight.call is None)
     assert flight.verdict is None
     assert flight.guard.stage is Stage.CONNECTING
 
@@ -144,10 +141,10 @@ class Reading:
         self.flight.guard.reading_since = None
 
     async def saved(self) -> bool:
-        while self.flight.verdict is None and self.flight.guard.reading_since is not None:
-            await asyncio.sleep(LIMIT)  # sleep: the timer looks
+        flight = self.flight
+        await asyncio.to_thread(wait_until, lambda: flight.verdict or flight.guard.reading_since is None)
         saved = not self.call.over
-        self.flight.release()
+        flight.release()
         return saved
 
 
