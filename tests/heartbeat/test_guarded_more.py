@@ -22,7 +22,7 @@ from grpc_heartbeat.events import Verdict
 from tests.heartbeat.guarded import BEATS, BREAKER, ECHO, HANG, WAITING, AioGuarded, Business, Guarded, SyncGuarded
 from tests.heartbeat.relay import Relay
 from tests.heartbeat.test_guarded import BOUND, ended_by_breaker, guard
-from tests.peers import LoopThread, wait_until
+from tests.peers import OPTIONS, LoopThread, wait_until
 
 __all__ = ["guard"]  # a fixture
 
@@ -70,6 +70,61 @@ def test_a_process_that_is_frozen_and_thaws(guard: Guard, process: tuple[subproc
     print(f"noticed {noticed:.2f} s, usable {usable:.2f} s")
     assert noticed < BOUND
     assert usable < BOUND + 1
+
+
+@pytest.mark.slow
+def test_a_server_whose_loop_is_blocked_is_stuck_and_its_transport_answers(guard: Guard) -> None:
+    serving = LoopThread()
+    server, target = serving.run(_serve())
+    client = guard(target)
+    client.up()
+    began = time.monotonic()
+    serving.loop.call_soon_threadsafe(time.sleep, 4.0)  # sleep: the blocked loop is the subject
+    client.wait(closed=False)
+    noticed = time.monotonic() - began
+    wait_until(lambda: client.heartbeat().verdict is Verdict.STUCK)
+    told = time.monotonic() - began
+    assert "but the transport answers" in client.heartbeat().why
+    client.wait(closed=True)
+    recovered = time.monotonic() - began - 4.0
+    print(f"noticed {noticed:.2f} s, told from dead {told:.2f} s, closed {recovered:.2f} s after the loop went on")
+    assert noticed < BOUND
+    client.close()
+    serving.run(server.stop(None))
+    serving.close()
+
+
+async def _serve() -> tuple[grpc.aio.Server, str]:
+    server = grpc.aio.server(options=OPTIONS)
+    hb.aio.add_to_server(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, f"127.0.0.1:{port}"
+
+
+def test_workers_that_are_all_stuck(guard: Guard) -> None:
+    """Echoes come as ever: the server's heartbeats need no worker. What they say is that work waits."""
+    business = Business(workers=2)
+    client = guard(business.target)
+    client.up()
+    began = time.monotonic()
+    stuck = [client.start(client.ways[0], HANG) for _ in range(2)]
+    wait_until(lambda: client.heartbeat().verdict in (Verdict.OVERLOADED, Verdict.STUCK))
+    overloaded = time.monotonic() - began
+    wait_until(lambda: client.heartbeat().verdict is Verdict.STUCK)
+    noticed = time.monotonic() - began
+    for call in stuck:
+        ended_by_breaker(call.exception(5))
+    assert "work has waited for a worker" in client.error().details()
+    print(f"overloaded {overloaded:.2f} s, stuck {noticed:.2f} s")
+    assert noticed < BOUND + 1
+    wait_until(lambda: client.breaker().generation > 1)
+    assert not client.breaker().closed, "its echoes do not close the breaker while they say that"
+    business.released.set()
+    client.wait(closed=True)
+    assert client.call()
+    client.close()
+    business.close()
 
 
 def heartbeat_of(channel: Any) -> Any:
