@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import grpc
 import pytest
 
 import grpc_heartbeat as hb
+from grpc_heartbeat._current import current_scope
 from grpc_heartbeat.channel.registry import Peer
 from grpc_heartbeat.core.frames import ServingStatus
 from grpc_heartbeat.errors import timeout_of
@@ -221,21 +222,46 @@ async def _hang_in_a_scope(channel: Any, relay: Relay) -> Any:
 
 
 def test_requests_are_made_in_the_scope_of_the_caller() -> None:
+    """Whatever they call in turn has nothing to do with this connection."""
     business = Business()
-    seen: list[float | None] = []
+    seen: list[Any] = []
 
     def requests() -> Iterator[bytes]:
-        seen.append(hb.deadline.remaining())
+        seen.append(current_scope.get())
         yield b"x"
 
     with hb.insecure_channel(business.target, heartbeat=BEATS, breaker=BREAKER) as channel:
         collect = channel.stream_unary("/test.Chain/StreamUnary")
         assert collect(requests()) == b"x"
         with hb.deadline.limit(30):
+            scope = current_scope.get()
             assert collect(requests()) == b"x"
-    assert seen[0] is None
-    assert seen[1] is not None
-    assert 0 < seen[1] <= 30
+    assert scope is not None
+    assert seen == [None, scope]
+    business.close()
+
+
+def test_requests_are_made_in_the_scope_of_the_caller_on_a_loop(loop: LoopThread) -> None:
+    business = Business()
+    client = AioGuarded(loop, business.target)
+    seen: list[Any] = []
+
+    async def requests() -> AsyncIterator[bytes]:
+        seen.append(current_scope.get())
+        yield b"x"
+
+    async def collect() -> Any:
+        method = client.channel.stream_unary("/test.Chain/StreamUnary")
+        assert await method(requests()) == b"x"
+        assert await method([b"x"]) == b"x"
+        with hb.deadline.limit(30):
+            assert await method(requests()) == b"x"
+            return current_scope.get()
+
+    scope = loop.run(collect())
+    assert scope is not None
+    assert seen == [None, scope]
+    client.close()
     business.close()
 
 
