@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -206,7 +207,7 @@ def test_a_better_answer_at_the_lowest_level_leads_to_the_top(beat: Beat) -> Non
 
 def test_without_fallback_such_a_peer_is_left_alone(beat: Beat) -> None:
     peer = Peer(Level.WATCH)
-    client = beat(peer.target, HeartbeatPolicy(interval=0.05, fallback=False))
+    client = beat(peer.target, replace(QUICK, fallback=False))
     assert client.wait("unsupported").level is Level.HEARTBEAT
     wait_until(client.rests)
     client.close()
