@@ -134,21 +134,21 @@ class HealthStream:
 
     # What the Watch reports.
 
-    def received(self, _: Stream, data: bytes) -> None:
+    def received(self, stream: Stream, data: bytes) -> None:
         if not self._ending.locked():
             self._ack(0, _status_of(data))
 
-    def written(self, _: Stream, number: int) -> None:
+    def written(self, stream: Stream, number: int) -> None:
         """Ignore it: nothing is waited for."""
 
-    def ended(self, _: Stream, code: grpc.StatusCode | None, details: str | None) -> None:
+    def ended(self, stream: Stream, code: grpc.StatusCode | None, details: str | None) -> None:
         self._end(code, details)
 
-    def cut_off(self, _: Stream, why: str) -> None:
+    def cut_off(self, stream: Stream, why: str) -> None:
         if self._ends():
             self._listener.cut_off(self, why)
 
-    def channel_closed(self, _: Stream, error: Exception) -> None:
+    def channel_closed(self, stream: Stream, error: Exception) -> None:
         if self._ends():
             self._listener.channel_closed(self, error)
 
