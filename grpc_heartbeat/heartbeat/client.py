@@ -19,7 +19,7 @@ from grpc_heartbeat._grpcio_client_stream import CompletionStream, method_of
 from grpc_heartbeat._ticks import Ticks, ticks
 from grpc_heartbeat._timers import clock
 from grpc_heartbeat.channel.connection import READY
-from grpc_heartbeat.config import HeartbeatPolicy, Identity
+from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.heartbeat import calls
 from grpc_heartbeat.heartbeat.delivery import teller
@@ -40,6 +40,7 @@ class SyncHeartbeat(Heartbeat):
         identity: Who this process is. Default: ``Identity()``.
         name: Of threads and in log lines, usually the target.
         tracer_provider: OpenTelemetry's, for the spans of beats. Default: the global one.
+        breaker: The policy of the breaker that this moves, for a channel that is guarded by one. Default: there is none.
 
     ``observers`` hear every event of ``grpc_heartbeat.core.heartbeat_events``, in order, from a thread of ours: they must be
     quick, and may call :meth:`close`.
@@ -53,14 +54,17 @@ class SyncHeartbeat(Heartbeat):
         *,
         name: str = "",
         tracer_provider: Any = None,
+        breaker: BreakerPolicy | None = None,
     ) -> None:
-        super().__init__(policy, identity, name, tracer_provider, clock(), threading.Lock())
+        super().__init__(policy, identity, name, tracer_provider, clock(), threading.Lock(), breaker)
         self._process = os.getpid()
         self._ended_all: threading.Event | None = None
         self._use(channel)
 
     def start(self) -> None:
         """Begin. Calling it again, or after :meth:`close`, does nothing."""
+        if not self._started:
+            self._client.use_pauses(ticks().pauses)
         self._start()
 
     def move(self, channel: grpc.Channel, after: float = 0.0) -> None:
@@ -106,12 +110,17 @@ class SyncHeartbeat(Heartbeat):
         return PublicStream(self._open_stream, self, f"grpc-heartbeat {self.name}".rstrip())
 
     def _connected(self) -> bool:
+        return self._ready() is not False
+
+    def _ready(self) -> bool | None:
         try:
-            return self._read_state is None or self._read_state(False) == READY
+            return None if self._read_state is None else self._read_state(False) == READY
         except ValueError:  # closed: the stream will say so
-            return True
+            return None
 
     def _tell(self, event: Event, beats: ClientBeats | None) -> None:
+        if self.guard is not None:
+            self.guard(event)
         if beats is not None:
             beats.observe(event)
         if self.observers:

@@ -18,7 +18,7 @@ import grpc.aio
 from grpc_heartbeat._call_events import beat_events
 from grpc_heartbeat._grpcio_client_stream_aio import BatchStream, method_of, usable
 from grpc_heartbeat._ticks import Ticks, loop_ticks
-from grpc_heartbeat.config import HeartbeatPolicy, Identity
+from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.heartbeat import calls
 from grpc_heartbeat.heartbeat.driver import Heartbeat
@@ -44,8 +44,9 @@ class AioHeartbeat(Heartbeat):
         *,
         name: str = "",
         tracer_provider: Any = None,
+        breaker: BreakerPolicy | None = None,
     ) -> None:
-        super().__init__(policy, identity, name, tracer_provider, time.monotonic(), _ALONE)
+        super().__init__(policy, identity, name, tracer_provider, time.monotonic(), _ALONE, breaker)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ticks: Ticks | None = None
         self._task: asyncio.Task[None] | None = None
@@ -86,6 +87,7 @@ class AioHeartbeat(Heartbeat):
     def _bind(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
         self._ticks = loop_ticks(loop)
+        self._client.use_pauses(self._ticks.pauses)
         self._all_ended = loop.create_future()
         # An empty context: no deadline, cancel scope or span of whoever happens to start this.
         name = f"grpc-heartbeat {self.name}".rstrip()
@@ -120,7 +122,12 @@ class AioHeartbeat(Heartbeat):
     def _connected(self) -> bool:
         return self._get_state() in _CONNECTED
 
+    def _ready(self) -> bool | None:
+        return self._get_state() is grpc.ChannelConnectivity.READY
+
     def _tell(self, event: Event, beats: ClientBeats | None) -> None:
+        if self.guard is not None:
+            self.guard(event)
         if beats is not None:
             beats.observe(event)
         if self.observers:
