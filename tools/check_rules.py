@@ -27,7 +27,7 @@ WALL_CLOCKS = {
     *("date.today", "datetime.date.today"),
 }
 WALL_REASON = re.compile(r"#\s*wall clock:\s*\S")
-SEAM = ("_grpcio.py", "_grpcio_aio.py")
+SEAM = ("_grpcio.py", "_grpcio_aio.py", "_grpcio_ended.py")
 PRIVATE = re.compile(r"grpc\.(?:\w+\.)*_\w")
 
 

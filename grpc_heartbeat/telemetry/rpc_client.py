@@ -16,6 +16,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from grpc_heartbeat import _faults, deadline
+from grpc_heartbeat._grpcio_ended import status_of
 from grpc_heartbeat.errors import timeout_of
 from grpc_heartbeat.telemetry.rpc_spans import SCOPE, RpcSpan, untraced, with_trace
 
@@ -106,24 +107,29 @@ def _end_with(call: Any, rpc: RpcSpan, may_be_single_threaded: bool) -> None:
             _ended(call, rpc)
             return
         started: Any = call
-        known = weakref.ref(started)  # its callbacks must not keep it alive: dropping it cancels it
-        if not started.add_callback(lambda: _ended(known(), rpc)):
+        status = status_of(started)
+        if not started.add_callback(lambda: _asked(status, rpc)):
             _ended(call, rpc)
         elif may_be_single_threaded:
             # The end of a single-threaded stream is told to those only who read on.
-            weakref.finalize(call, rpc.end, grpc.StatusCode.CANCELLED).atexit = False
+            weakref.finalize(call, _asked, status, rpc).atexit = False
     except Exception as error:
         _faults.record("telemetry.rpc_client.end", error)
         rpc.end(grpc.StatusCode.UNKNOWN)
 
 
+def _asked(status: Callable[[], Any], rpc: RpcSpan) -> None:
+    known = status()
+    if known is None:
+        rpc.end(grpc.StatusCode.CANCELLED, "the application dropped the call")
+    else:
+        _ended(known, rpc)
+
+
 def _ended(call: Any, rpc: RpcSpan) -> None:
     try:
-        if call is None:
-            rpc.end(grpc.StatusCode.CANCELLED, "the application dropped the call")
-        else:
-            code = call.code()
-            rpc.end(code, None if code is grpc.StatusCode.OK else call.details(), timeout_of(call))
+        code = call.code()
+        rpc.end(code, None if code is grpc.StatusCode.OK else call.details(), timeout_of(call))
     except Exception as error:  # what another interceptor has made
         _faults.record("telemetry.rpc_client.ended", error)
         rpc.end(grpc.StatusCode.UNKNOWN)
