@@ -305,12 +305,13 @@ class _Slow(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor)
     def __init__(self) -> None:
         self.go_on = threading.Event()
 
-    def _start(self, continuation: Any, details: Any, request: Any) -> Any:
-        call = continuation(details, request)
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        call = continuation(client_call_details, request)
         call.add_callback(partial(self.go_on.wait, PATIENCE))
         return call
 
-    intercept_unary_unary = intercept_unary_stream = _start
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return self.intercept_unary_unary(continuation, client_call_details, request)
 
 
 @pytest.mark.parametrize("public_api_only", [False, True], ids=["seam", "public api"])
