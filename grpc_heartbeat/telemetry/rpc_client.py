@@ -18,7 +18,8 @@ from opentelemetry.trace import SpanKind
 from grpc_heartbeat import _faults, deadline
 from grpc_heartbeat._grpcio_ended import status_of
 from grpc_heartbeat.errors import timeout_of
-from grpc_heartbeat.telemetry.rpc_spans import SCOPE, RpcSpan, untraced, with_trace
+from grpc_heartbeat.telemetry.propagation import with_trace
+from grpc_heartbeat.telemetry.rpc_spans import SCOPE, Current, RpcSpan, untraced
 
 
 class _Details(NamedTuple):
@@ -68,7 +69,7 @@ class TracingClientInterceptor(
         except Exception as error:
             _faults.record("telemetry.rpc_client", error)
             return continuation(details, request)
-        with trace.use_span(rpc.span, record_exception=False, set_status_on_exception=False):
+        with Current(rpc.span):
             try:
                 call = continuation(details, request)
             except BaseException as error:

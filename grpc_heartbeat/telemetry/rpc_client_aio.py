@@ -16,8 +16,9 @@ from opentelemetry.trace import SpanKind
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat.errors import timeout_of
+from grpc_heartbeat.telemetry.propagation import with_trace
 from grpc_heartbeat.telemetry.rpc_client import left_of
-from grpc_heartbeat.telemetry.rpc_spans import SCOPE, RpcSpan, untraced, with_trace
+from grpc_heartbeat.telemetry.rpc_spans import SCOPE, Current, RpcSpan, untraced
 
 
 class AioTracingClientInterceptor(grpc.aio.ClientInterceptor):
@@ -37,7 +38,7 @@ class AioTracingClientInterceptor(grpc.aio.ClientInterceptor):
         except Exception as error:
             _faults.record("telemetry.rpc_client_aio", error)
             return await continuation(details, request)
-        with trace.use_span(rpc.span, record_exception=False, set_status_on_exception=False):
+        with Current(rpc.span):
             try:
                 call = await continuation(details, request)
             except asyncio.CancelledError:

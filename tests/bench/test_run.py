@@ -20,6 +20,7 @@ from bench.report import plain_figures, plain_table
 ROOT = Path(__file__).resolve().parents[2]
 UNARY = {"ours, connect", "ours, header"}
 STREAM = {"ours, idle"}
+OPENTELEMETRY = {"opentelemetry", "opentelemetry, batch"}
 CLIENTS = {
     "bare",
     "bare, budget by hand",
@@ -28,11 +29,23 @@ CLIENTS = {
     "ours in scope",
     "ours, all layers",
     "ours, interceptors",
-    "opentelemetry",
+    "ours, metrics",
+    "ours, tracing",
+    "tracing alone",
+    *OPENTELEMETRY,
     *UNARY,
     *STREAM,
 }
-SERVERS = {"bare", "no-op interceptor", "ours", "ours, scope only", "opentelemetry"}
+SERVERS = {
+    "bare",
+    "no-op interceptor",
+    "ours",
+    "ours, scope only",
+    "ours, metrics",
+    "ours, tracing",
+    "tracing alone",
+    *OPENTELEMETRY,
+}
 WANTED = {
     "client": {
         ("client", stack, kind, variant)
@@ -113,8 +126,8 @@ def test_a_wrong_command_line_is_refused(arguments: list[str]) -> None:
 
 def test_a_variant_that_cannot_be_imported_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.grpc", None)
-    assert {variant.name for variant in variants.sync_clients()} == CLIENTS - {"opentelemetry"}
-    assert {variant.name for variant in variants.aio_servers()} == SERVERS - {"opentelemetry"}
+    assert {variant.name for variant in variants.sync_clients()} == CLIENTS - OPENTELEMETRY
+    assert {variant.name for variant in variants.aio_servers()} == SERVERS - OPENTELEMETRY
     (line,) = variants.missing()
     assert line.startswith("opentelemetry.instrumentation.grpc is not measured: ")
 
