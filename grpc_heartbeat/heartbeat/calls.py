@@ -37,8 +37,7 @@ def tell_all(heartbeat: Any, event: Event, beats: Any) -> None:
     """Tell the observers of all heartbeats of an event of this one; ``beats`` has its stream's spans, if it has any."""
     trace = None if beats is None else beats.ended
     own, policy = heartbeat.identity, heartbeat.policy
-    snapshot = heartbeat.snapshot()
-    news = HeartbeatEvent(event.at, id(heartbeat), heartbeat.name, policy.type, own, snapshot, event, trace)
+    news = HeartbeatEvent(event.at, id(heartbeat), heartbeat.name, policy.type, own, heartbeat.snapshot, event, trace)
     beat_events.emit(news)
 
 

@@ -26,7 +26,9 @@ from tests.soak.scale import FULL, scaled
 from tests.telemetry.tally import Tally
 
 AT_ONCE = scaled(40, 3)
-"""Calls of one way that are made one after the other, or at a time."""
+"""Calls of one way that the sync stack makes before it goes on to the next."""
+TOGETHER = scaled(8, 3)
+"""Calls of each way that the asyncio stack makes at the same time."""
 ENOUGH = scaled(100_000, 300)
 """Calls in all, at least."""
 SHORT = 0.05
@@ -306,14 +308,14 @@ def test_asyncio_calls_leave_no_span_open(ours: bool, loop: LoopThread, tally: T
         return make(server.target, interceptors=tracing)
 
     async def together(ways: AioWays) -> None:
-        await asyncio.gather(*(way() for way in ways.all for _ in range(AT_ONCE)))
+        await asyncio.gather(*(way() for way in ways.all for _ in range(TOGETHER)))
 
     channel = loop.run(open_channel())
     ways = AioWays(channel, CANCELLED if ours else EITHER)
     while made.total() < ENOUGH:
         loop.run(together(ways))
         for status in ways.all.values():
-            made[status] += AT_ONCE
+            made[status] += TOGETHER
     check(tally, made)
     loop.run(channel.close())
     server.close()
