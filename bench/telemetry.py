@@ -56,6 +56,11 @@ def measured() -> Iterator[None]:
         measure(False)
 
 
+def traced(channel: Any) -> Any:
+    """Return ``channel`` with this library's tracing around it."""
+    return importlib.import_module("grpc_heartbeat.telemetry").trace_channel(channel, tracer_provider=provider())
+
+
 def client_interceptors(stack: str) -> list[Any]:
     """Return this library's tracing interceptors for channels of ``stack``."""
     ours = importlib.import_module("grpc_heartbeat.telemetry")

@@ -11,10 +11,10 @@
 - ``ours, interceptors``: this library's official client interceptors, in scope.
 - ``no-op interceptor``: one interceptor of the official API that does nothing: the floor of that API.
 - ``ours, metrics``: ``ours`` with this library's metrics turned on.
-- ``ours, tracing``: ``ours`` with this library's tracing interceptors, a batch processor and an exporter that does nothing.
-- ``tracing alone``: grpcio with those interceptors.
+- ``ours, tracing``: ``ours`` with this library's tracing, a batch processor and an exporter that does nothing.
+- ``tracing interceptors``: grpcio with this library's tracing interceptors and the same processor.
 - ``opentelemetry``: opentelemetry-instrumentation-grpc with a real tracer provider and no exporter.
-- ``opentelemetry, batch``: the same with the processor and the exporter of ``tracing``.
+- ``opentelemetry, batch``: the same with the processor and the exporter.
 """
 
 from __future__ import annotations
@@ -142,12 +142,9 @@ def _ours_clients(stack: str, intercepted: Callable[[str, Iterable[Any]], Any]) 
         return lambda target: face.insecure_channel(target, timeouts=timeouts)
 
     def traced(target: str) -> Any:
-        tracing = telemetry.client_interceptors(stack)
-        if stack == "sync":
-            return grpc.intercept_channel(face.insecure_channel(target), *tracing)
-        return face.insecure_channel(target, interceptors=tracing)
+        return telemetry.traced(face.insecure_channel(target))
 
-    def only_traced(target: str) -> Any:
+    def by_interceptors(target: str) -> Any:
         return intercepted(target, telemetry.client_interceptors(stack))
 
     return [
@@ -160,7 +157,7 @@ def _ours_clients(stack: str, intercepted: Callable[[str, Iterable[Any]], Any]) 
         ClientVariant("ours, interceptors", official, None, scope),
         ClientVariant("ours, metrics", face.insecure_channel, scope=telemetry.measured),
         ClientVariant("ours, tracing", traced),
-        ClientVariant("tracing alone", only_traced),
+        ClientVariant("tracing interceptors", by_interceptors),
     ]
 
 
@@ -172,7 +169,7 @@ def _ours_server(stack: str) -> list[ServerVariant]:
         ServerVariant("ours", make),
         ServerVariant("ours, metrics", make),
         ServerVariant("ours, tracing", lambda: [*telemetry.server_interceptors(stack), *make()]),
-        ServerVariant("tracing alone", lambda: telemetry.server_interceptors(stack)),
+        ServerVariant("tracing interceptors", lambda: telemetry.server_interceptors(stack)),
     ]
     if "accept_after" in inspect.signature(make).parameters:
         variants.insert(0, ServerVariant("ours, scope only", lambda: make(accept_after=None)))

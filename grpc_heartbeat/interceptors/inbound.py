@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._call_events import rpc_events
+from grpc_heartbeat._call_events import rpc_ends, rpc_events
 from grpc_heartbeat._types import Metadata
 from grpc_heartbeat.core.deadline import inbound_deadline
 from grpc_heartbeat.core.scope import Reason, Scope
@@ -162,20 +162,21 @@ def deadline_of(context: Any, metadata: Metadata | None, now: float, arrived: fl
 
 def tell_started(scope: InboundScope, now: float, arrived: float | None) -> None:
     """Tell the observers of all RPCs that the handler of one starts."""
-    scope.entered = now
+    if rpc_ends.listening:
+        scope.entered = now
     delay = 0.0 if arrived is None else now - arrived
     rpc_events.emit(RpcStarted(now, scope.method, scope.remaining(now), delay))
 
 
 def tell_over(scope: InboundScope) -> None:
-    """Tell them that the handler has let go. They have heard of its start."""
+    """Tell those who hear of ends that the handler has let go. They have heard of its start."""
     entered = scope.entered
     if entered is None:
         return
     scope.entered = None
     now = monotonic()
     reason = scope.why(now)
-    rpc_events.emit(
+    rpc_ends.emit(
         RpcEnded(now, scope.method, scope.remaining(now), now - entered, None if reason is None else reason.value)
     )
 

@@ -31,7 +31,7 @@ CLIENTS = {
     "ours, interceptors",
     "ours, metrics",
     "ours, tracing",
-    "tracing alone",
+    "tracing interceptors",
     *OPENTELEMETRY,
     *UNARY,
     *STREAM,
@@ -43,7 +43,7 @@ SERVERS = {
     "ours, scope only",
     "ours, metrics",
     "ours, tracing",
-    "tracing alone",
+    "tracing interceptors",
     *OPENTELEMETRY,
 }
 WANTED = {
