@@ -13,8 +13,9 @@ import pytest
 
 from bench import variants
 from bench.__main__ import main, parse
+from bench.figure import Figure
 from bench.harness import Quartiles, Row
-from bench.micro import MICROS, Figure
+from bench.micro import MICROS
 from bench.report import plain_figures, plain_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +104,8 @@ def test_a_quick_run_takes_every_figure(tmp_path: Path) -> None:
     assert 0 < figures["blocked caller", "freed, p50"]["value"] < 5000
     one, stock = (figures["timers", f"arm + disarm, {name}"] for name in ("the call is its timer", "threading.Timer"))
     assert one["value"] < stock["value"]
+    traced, sampled = (figures["telemetry", f"a beat, {which} traced"] for which in ("each", "one in a hundred"))
+    assert 0 < sampled["value"] < traced["value"]
     assert "micro cancel sync" in printed
     assert "at most 0.6" in printed
 
