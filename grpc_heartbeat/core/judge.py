@@ -126,8 +126,15 @@ class Judge:
         phi = 0.0 if silent is None else self._phi.phi(now - silent - excused)
         return Judgement(self.verdict, self.since, self.why, self._write, self._echo, phi, excused)
 
+    @property
+    def news(self) -> bool:
+        """Whether something changed since the last :meth:`take_events`."""
+        return bool(self._events)
+
     def take_events(self) -> list[Event]:
         """Return what changed since the last call, oldest first."""
+        if not self._events:
+            return []
         events, self._events = self._events, []
         return events
 
@@ -143,7 +150,9 @@ class Judge:
             return
         if self._opening_since is not None and now >= self._due(self._opening_since, self._policy.limit, now):
             self._opening_since = None
-            self._enter(now, Verdict.DOWN, f"no answer within {self._policy.limit:g} s of opening a stream", silent=True)
+            self._enter(
+                now, Verdict.DOWN, f"no answer within {self._policy.limit:g} s of opening a stream", silent=True
+            )
         unusual = self._phi.patience(self._policy.threshold, accept_pause=False)
         if self._writing_since is not None and now >= self._due(self._writing_since, unusual, now):
             self._turn(now, "write", Side.STALE)
@@ -261,7 +270,7 @@ class Judge:
             self._enter(now, Verdict.DOWN, why, silent=True)
 
     def _fresh(self, answered_at: float, now: float) -> bool:
-        """Tell whether the transport has answered since the silence began, and within the limit; or a stream that is unopened."""
+        """Tell whether the transport has answered since the silence began, within the limit, or since the stream was opened."""
         silent = self._silent_since
         if silent is None and self._opening_at is not None:
             return answered_at >= self._opening_at

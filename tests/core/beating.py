@@ -27,8 +27,8 @@ CLIENT, PEER = Identity("client", "a", "1"), Identity("peer", "b", "1")
 class Peer:
     """How the other end behaves.
 
-    ``delay``: of its answers, infinite while it is silent. ``end``: how it ends each new stream. ``goodbye``: whether it says so
-    first. ``transport``: whether a fresh connection is accepted though nothing is answered.
+    ``delay``: of its answers, infinite while it is silent. ``end``: how it ends each new stream. ``goodbye``: whether it
+    says so first. ``transport``: whether a fresh connection is accepted though nothing is answered.
     """
 
     delay: float = 0.01
@@ -49,7 +49,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.pauses = LocalPauses()
-        self.client = HeartbeatClient(BEATS, CLIENT, self.now, self.random, self.pauses, self.breaker)
+        self.client = HeartbeatClient(BEATS, CLIENT, self.now, self.random, pauses=self.pauses, breaker=self.breaker)
         self.events: list[Event] = []
         self.session: ClientSession | None = None
         self.open_at = self.now
