@@ -25,7 +25,8 @@ from grpc_heartbeat.core.heartbeat_events import BeatAcked, BeatSent
 from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
 from grpc_heartbeat.core.server_events import RpcStarted
-from grpc_heartbeat.telemetry.beats import BeatTracing, ServerBeats
+from grpc_heartbeat.telemetry.beats import BeatTracing
+from grpc_heartbeat.telemetry.server_beats import ServerBeats
 from grpc_heartbeat.telemetry.timeout_sinks import Record
 
 SECTION = "telemetry"

@@ -32,7 +32,7 @@ class Metrics:
         self._instruments = Instruments(metrics.get_meter("grpc_heartbeat", meter_provider=meter_provider))
         self._beats = BeatMetrics(self._instruments)
         self._rpcs = RpcMetrics(self._instruments)
-        ProcessMetrics(self._instruments)
+        self._process = ProcessMetrics(self._instruments)
 
     def start(self) -> None:
         """Begin to listen."""
@@ -40,6 +40,7 @@ class Metrics:
         call_events.add(self._rpcs.hear_call)
         rpc_events.add(self._rpcs.hear_rpc)
         beat_events.add(self._beats.hear)
+        self._process.start()
 
     def stop(self) -> None:
         """Stop to listen. Instruments cannot be taken back: they keep what they have."""
@@ -47,3 +48,4 @@ class Metrics:
         call_events.remove(self._rpcs.hear_call)
         rpc_events.remove(self._rpcs.hear_rpc)
         beat_events.remove(self._beats.hear)
+        self._process.stop()
