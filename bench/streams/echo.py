@@ -1,7 +1,7 @@
 """A heartbeat server that only answers: hello with hello, each beat with an ack.
 
-``python -m bench.streams.echo INTERVAL`` prints its port and takes orders on its standard input: ``mark`` answers with the beats that
-came since the last mark, and forgets them. ``late`` are the delays of beats behind the schedule of their stream: the instants
+``python -m bench.streams.echo INTERVAL`` prints its port and takes orders on its standard input: ``mark`` answers with the
+beats that came since the last mark, and forgets them. ``late`` are the delays of beats behind the schedule of their stream: the instants
 ``first + n · interval``, moved back by as much as the earliest beat came before them.
 """
 

@@ -69,7 +69,7 @@ class Load:
         streams: dict[int, Stream] = {}
 
         def heard(kind: int, flags: int, number: int, payload: bytes) -> None:
-            if kind == RST_STREAM or flags & END_STREAM and kind in (DATA, HEADERS):
+            if kind == RST_STREAM or (flags & END_STREAM and kind in (DATA, HEADERS)):
                 raise PeerError(f"the server ended stream {number}: {payload!r}")
             if kind == DATA:
                 for body in messages.bodies(payload):
@@ -109,7 +109,7 @@ class Load:
         return self._end(began)
 
     def pace(self, rate: float, seconds: float) -> dict[str, Any]:
-        """Send ``rate`` beats a second, whatever becomes of them; a stream whose last beat was not echoed yet is passed over."""
+        """Send ``rate`` beats a second; a stream whose last beat was not echoed yet is passed over."""
         self._begin()
         began, sent = perf_counter(), 0
         turns = cycle(self.streams)

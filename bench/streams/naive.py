@@ -47,6 +47,9 @@ class Servicer(pb_grpc.HeartbeatServicer):
         finally:
             timer.cancel()
 
+    def Ping(self, request: pb.Beat, context: grpc.ServicerContext) -> pb.Ack:
+        return answer(pb.Frame(beat=request)).ack
+
 
 class AioServicer(pb_grpc.HeartbeatServicer):
     """A task per stream, and a ``wait_for`` per beat."""
@@ -58,6 +61,9 @@ class AioServicer(pb_grpc.HeartbeatServicer):
                 return
             if frame.WhichOneof("kind") == "beat":
                 await context.write(answer(frame))
+
+    async def Ping(self, request: pb.Beat, context: Any) -> pb.Ack:  # type: ignore[override]
+        return answer(pb.Frame(beat=request)).ack
 
 
 class Holder:
@@ -100,7 +106,7 @@ class AioHolder:
     """A client's stream: a task that sleeps, writes and waits."""
 
     def __init__(self, channel: grpc.aio.Channel, interval: float) -> None:
-        self._stub: Any = pb_grpc.HeartbeatStub(channel)  # type: ignore[arg-type]  # made for both kinds of channel
+        self._stub: Any = pb_grpc.HeartbeatStub(channel)
         self._interval = interval
         self.opened = asyncio.Event()
         self._task = asyncio.create_task(self._run())

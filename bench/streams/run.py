@@ -27,7 +27,7 @@ ENVIRONMENT = {PUBLIC: {"GRPC_HEARTBEAT_PUBLIC_API_ONLY": "1"}}
 PROMISE = 60.0
 """Seconds within which the load promises the next beat of a stream."""
 
-RATES = (8_000, 12_000, 16_000, 20_000, 25_000, 30_000, 40_000)
+RATES = (8e3, 12e3, 16e3, 20e3, 25e3, 30e3, 40e3)
 SHORTEST = 0.02
 """Seconds between beats of one client, at the least."""
 
