@@ -1,8 +1,8 @@
 """A heartbeat server that only answers: hello with hello, each beat with an ack.
 
 ``python -m bench.streams.echo INTERVAL`` prints its port and takes orders on its standard input: ``mark`` answers with the
-beats that came since the last mark, and forgets them. ``late`` are the delays of beats behind the schedule of their stream: the instants
-``first + n · interval``, moved back by as much as the earliest beat came before them.
+beats that came since the last mark, and forgets them. ``late`` is how far they came behind the schedule of their stream: the
+instants ``first + n · interval``, moved back by as much as the earliest beat came before them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from bench.streams import messages
 from bench.streams.h2 import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, Connection, frame, literal
 from bench.streams.load import more_files, quantiles
-from bench.streams.orders import answer
+from bench.orders import answer
 
 _OK = b"\x88" + literal(31, "application/grpc")
 _ENDED = literal("grpc-status", "0")

@@ -29,7 +29,7 @@ from bench.streams.h2 import (
     frame,
     literal,
 )
-from bench.streams.orders import answer
+from bench.orders import answer
 from grpc_heartbeat.heartbeat.calls import KEEPALIVE
 
 TICK = 0.01

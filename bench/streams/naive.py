@@ -62,7 +62,7 @@ class AioServicer(pb_grpc.HeartbeatServicer):
             if frame.WhichOneof("kind") == "beat":
                 await context.write(answer(frame))
 
-    async def Ping(self, request: pb.Beat, context: Any) -> pb.Ack:  # type: ignore[override]
+    async def Ping(self, request: pb.Beat, context: Any) -> pb.Ack:
         return answer(pb.Frame(beat=request)).ack
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.comparison import Comparison
-from bench.streams.orders import Worker, cores, worker
+from bench.orders import Worker, cores, worker
 
 NAIVE, OURS, PUBLIC = "naive", "ours", "public API"
 DESIGNS = (NAIVE, OURS, PUBLIC)

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.comparison import Comparison
-from bench.streams.orders import answer, cores, worker
-from bench.streams.readings import Readings
+from bench.orders import answer, cores, worker
+from bench.readings import Readings
 from grpc_heartbeat._ticks import loop_ticks, ticks
 from grpc_heartbeat._timers import clock
 from grpc_heartbeat.core.wheel import Member, grain_of

@@ -2,7 +2,7 @@
 
 ``python -m bench.streams.subject server STACK DESIGN STREAMS`` prints the server's port.
 ``python -m bench.streams.subject client STACK DESIGN TARGET`` holds clients. Orders on its standard input: ``hold STREAMS
-INTERVAL CHANNELS`` (clients), ``settle``, ``mark``, ``hoard`` and ``garbage`` (:mod:`.readings`). They are obeyed on a thread
+INTERVAL CHANNELS`` (clients), ``settle``, ``mark``, ``hoard`` and ``garbage`` (``bench.readings``). They are obeyed on a thread
 that sleeps in between.
 """
 
@@ -23,8 +23,8 @@ import grpc_heartbeat
 import grpc_heartbeat.aio
 from bench.streams import naive
 from bench.streams.load import AT_ONCE, more_files
-from bench.streams.orders import answer
-from bench.streams.readings import Readings
+from bench.orders import answer
+from bench.readings import Readings
 from grpc_heartbeat import HeartbeatPolicy
 from grpc_heartbeat.v1 import heartbeat_pb2_grpc as pb_grpc
 
