@@ -38,9 +38,12 @@ class Ticks:
         self._alarm = driver.alarm(self._turn)
 
     def add(self, member: Member, due: float) -> None:
-        """Have ``member.tick`` called at ``due`` on the driver's clock or up to its grain later; from any thread."""
+        """Have ``member.tick`` called at ``due`` on the driver's clock or up to its grain later; from any thread.
+
+        What is due already is due now: that it is asked for late is no pause of ours.
+        """
         with self._lock:
-            if self._wheel.add(member, due):
+            if self._wheel.add(member, max(due, self._now())):
                 self._arm()
 
     def remove(self, member: Member) -> None:
@@ -64,7 +67,7 @@ class Ticks:
         again = [(member, due) for member in awake if (due := self._tick(member, now)) is not None]
         with self._lock:
             for member, due in again:
-                self._wheel.add(member, due)
+                self._wheel.add(member, max(due, now))
             self._arm()
 
     def _arm(self) -> None:

@@ -15,10 +15,10 @@ from itertools import count
 from time import perf_counter
 from typing import Any
 
+from bench.orders import answer
 from bench.streams import messages
 from bench.streams.h2 import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, Connection, frame, literal
 from bench.streams.load import more_files, quantiles
-from bench.orders import answer
 
 _OK = b"\x88" + literal(31, "application/grpc")
 _ENDED = literal("grpc-status", "0")

@@ -16,6 +16,7 @@ from itertools import cycle
 from time import perf_counter
 from typing import Any
 
+from bench.orders import answer
 from bench.streams import messages
 from bench.streams.h2 import (
     DATA,
@@ -29,7 +30,6 @@ from bench.streams.h2 import (
     frame,
     literal,
 )
-from bench.orders import answer
 from grpc_heartbeat.heartbeat.calls import KEEPALIVE
 
 TICK = 0.01

@@ -21,10 +21,10 @@ import grpc.aio
 
 import grpc_heartbeat
 import grpc_heartbeat.aio
-from bench.streams import naive
-from bench.streams.load import AT_ONCE, more_files
 from bench.orders import answer
 from bench.readings import Readings
+from bench.streams import naive
+from bench.streams.load import AT_ONCE, more_files
 from grpc_heartbeat import HeartbeatPolicy
 from grpc_heartbeat.v1 import heartbeat_pb2_grpc as pb_grpc
 

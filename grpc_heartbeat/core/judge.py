@@ -293,6 +293,8 @@ class Judge:
         if silent is not None and self.pauses.excused(silent, now) > 0 and now < self._due(silent, patience, now):
             self._suspend(now, silent)
             self._reopen(now, f"{why}, while this process did not run", unless=CONVICTED)
+            if not self.verdict.convicts:
+                self._opening_since = silent  # the silence goes on over the next stream
         else:
             self._convict(now, why)
 
