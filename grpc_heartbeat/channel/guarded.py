@@ -22,7 +22,7 @@ from grpc_heartbeat.channel.guarded_calls import (
     GuardedUnaryStream,
     GuardedUnaryUnary,
 )
-from grpc_heartbeat.channel.switch import Switch
+from grpc_heartbeat.channel.switch import Ears, Switch
 from grpc_heartbeat.channel.sync import Channel
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.policy import TimeoutPolicy
@@ -101,8 +101,7 @@ class GuardedChannel(Channel):
         self.heartbeat = heartbeat = SyncHeartbeat(self.plain, policy, identity, name=name, breaker=self._policy)
         self._fitter.heartbeat = heartbeat
         self.breaker = ChannelBreaker(heartbeat, self._policy, name)
-        heartbeat.observers.add(self.switch.hear)  # before all others
-        heartbeat.observers.add(self.breaker.hear)
+        heartbeat.guard = Ears(self.switch, self.breaker)
         heartbeat.owner = weakref.ref(self)
         heartbeat.start()
 

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat.channel.breaker_face import ChannelBreaker
 from grpc_heartbeat.core.breaker import BreakerClosed, BreakerOpened
 from grpc_heartbeat.core.connection_scope import ConnectionScope
 from grpc_heartbeat.core.events import Event
@@ -150,6 +151,21 @@ class Switch(Generic[AnyChannel]):
                 waiter()
             except Exception as error:
                 _faults.record("channel.let_through", error)
+
+
+class Ears:
+    """Hears the events of a heartbeat for the switch, and then for the face of the breaker."""
+
+    __slots__ = ("_breaker", "_switch")
+
+    def __init__(self, switch: Switch[Any], breaker: ChannelBreaker) -> None:
+        self._switch = switch
+        self._breaker = breaker
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, (BreakerOpened, BreakerClosed, HeartbeatClosed)):
+            self._switch.hear(event)
+            self._breaker.hear(event)
 
 
 def bind(kind: str, arguments: tuple[Any, ...]) -> Callable[[Any], Any]:

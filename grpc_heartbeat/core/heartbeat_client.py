@@ -30,6 +30,7 @@ class HeartbeatClient:
 
     Args:
         random: Returns a number in [0, 1), for the jitter of the back-off.
+        phase: Of the slots of all of its streams, as ``ClientSession`` takes it.
         pauses: Those of the thread or loop that drives this; default: none are known.
         breaker: The policy of the breaker that this heartbeat moves. Default: there is none.
 
@@ -43,11 +44,14 @@ class HeartbeatClient:
         identity: Identity,
         now: float,
         random: Callable[[], float],
+        *,
+        phase: float | None = None,
         pauses: LocalPauses | None = None,
         breaker: BreakerPolicy | None = None,
     ) -> None:
         self._policy = policy
         self._identity = identity
+        self._phase = phase
         self._now = now
         self._status = HeartbeatStatus(now)
         self._judge = Judge(JudgePolicy.of(policy), LocalPauses() if pauses is None else pauses, now)
@@ -80,7 +84,7 @@ class HeartbeatClient:
 
     def opening(self, now: float) -> tuple[ClientSession, Event]:
         """Return the session of a new stream and the event that tells of it."""
-        return ClientSession(self._policy, self._identity, now), StreamOpening(now)
+        return ClientSession(self._policy, self._identity, now, phase=self._phase), StreamOpening(now)
 
     def publish(self, events: Iterable[Event]) -> list[Event]:
         """Learn from events of the present session; return them and those that follow from them."""
@@ -101,8 +105,9 @@ class HeartbeatClient:
 
     def written(self, now: float) -> list[Event]:
         """Note that the transport took the beat that was sent last."""
-        self._judge.written(now)
-        return self._judged(now)
+        judge = self._judge
+        judge.written(now)
+        return self._judged(now) if judge.news else []
 
     def write_failed(self, now: float, why: str) -> list[Event]:
         """Note that the transport refused a frame."""

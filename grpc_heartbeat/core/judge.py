@@ -126,8 +126,15 @@ class Judge:
         phi = 0.0 if silent is None else self._phi.phi(now - silent - excused)
         return Judgement(self.verdict, self.since, self.why, self._write, self._echo, phi, excused)
 
+    @property
+    def news(self) -> bool:
+        """Whether something changed since the last :meth:`take_events`."""
+        return bool(self._events)
+
     def take_events(self) -> list[Event]:
         """Return what changed since the last call, oldest first."""
+        if not self._events:
+            return []
         events, self._events = self._events, []
         return events
 
@@ -263,7 +270,7 @@ class Judge:
             self._enter(now, Verdict.DOWN, why, silent=True)
 
     def _fresh(self, answered_at: float, now: float) -> bool:
-        """Tell whether the transport has answered since the silence began and within the limit, or since the stream was opened."""
+        """Tell whether the transport has answered since the silence began, within the limit, or since the stream was opened."""
         silent = self._silent_since
         if silent is None and self._opening_at is not None:
             return answered_at >= self._opening_at

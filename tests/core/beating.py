@@ -49,7 +49,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.pauses = LocalPauses()
-        self.client = HeartbeatClient(BEATS, CLIENT, self.now, self.random, self.pauses, self.breaker)
+        self.client = HeartbeatClient(BEATS, CLIENT, self.now, self.random, pauses=self.pauses, breaker=self.breaker)
         self.events: list[Event] = []
         self.session: ClientSession | None = None
         self.open_at = self.now

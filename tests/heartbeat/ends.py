@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.heartbeat_events import StreamFailed
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat import server, server_aio
@@ -102,6 +103,12 @@ class Client:
         wait_until(lambda: len(self.of(kind)) >= count)
         return self.of(kind)
 
+    def wait_for_failure(self) -> StreamFailed:
+        """Return the failure of the first stream that was open. (A busy machine may fail to connect in time.)"""
+        wait_until(lambda: any(event.opened for event in self.of(StreamFailed)))
+        found: StreamFailed = next(event for event in self.of(StreamFailed) if event.opened)
+        return found
+
     def stop(self) -> None:
         raise NotImplementedError
 
@@ -109,8 +116,8 @@ class Client:
         self.heartbeat.start()
 
     def rests(self) -> bool:
-        """Whether neither thread nor task is left."""
-        raise NotImplementedError
+        """Whether no stream is left."""
+        return self.heartbeat._stream is None and not self.heartbeat._parting
 
     def close_channel(self) -> None:
         raise NotImplementedError
@@ -131,9 +138,6 @@ class SyncClient(Client):
     def stop(self) -> None:
         self.heartbeat.close()
 
-    def rests(self) -> bool:
-        return not self.heartbeat._thread.is_alive()
-
     def close_channel(self) -> None:
         self.channel.close()
 
@@ -152,9 +156,6 @@ class AioClient(Client):
 
     def stop(self) -> None:
         self._loop.run(self.heartbeat.close())
-
-    def rests(self) -> bool:
-        return bool(self.heartbeat._task.done())
 
     def close_channel(self) -> None:
         self._loop.run(self.channel.close())
