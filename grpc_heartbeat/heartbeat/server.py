@@ -7,11 +7,14 @@ from typing import Any
 
 import grpc
 
-from grpc_heartbeat.config import Identity
+from grpc_heartbeat import _grpcio_server_stream
+from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.frames import Load
+from grpc_heartbeat.core.stream_limits import MAX_STREAMS, MAX_THREADED_STREAMS, StreamLimits
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat import calls, health_services
 from grpc_heartbeat.heartbeat.answers import check_arguments
+from grpc_heartbeat.heartbeat.held import HeldStreams
 from grpc_heartbeat.heartbeat.pool import DaemonPool
 from grpc_heartbeat.heartbeat.servicer import HeartbeatServicer
 from grpc_heartbeat.telemetry.beats import ServerBeats
@@ -29,20 +32,27 @@ def add_to_server(
     board: HealthBoard | None = None,
     tracer_provider: Any = None,
     advised_interval: float = 0.0,
-    max_streams: int = 256,
+    max_streams: int | None = None,
+    limits: StreamLimits | None = None,
+    beats: HeartbeatPolicy | None = None,
     load: Callable[[], Load] | None = None,
     health: bool = True,
 ) -> HealthBoard:
     """Add the Heartbeat service and ``grpc.health.v1`` to ``server``, before it starts.
 
-    Neither takes a thread of the server's own pool. They do count against its ``maximum_concurrent_rpcs``.
+    Neither takes a thread of the server's own pool. Health checks and pings count against its ``maximum_concurrent_rpcs``;
+    heartbeat streams do while they are opened.
 
     Args:
         identity: Who this process is. Default: ``Identity()``.
         board: The statuses to serve; several servers may share one. Default: a new one.
         tracer_provider: OpenTelemetry's, for the spans of beats. Default: the global one.
         advised_interval: Seconds between beats that clients are asked for; they follow up to a minute. Default 0: no advice.
-        max_streams: Heartbeat streams held at a time; each holds a thread. More are refused. Default 256.
+        max_streams: Heartbeat streams held at a time. More are refused. Default 20,000; where grpcio is not as this library
+            knows it, or with ``GRPC_HEARTBEAT_PUBLIC_API_ONLY=1``, each holds a thread, and the default is 256.
+        limits: What a client may do. Default: ``StreamLimits()``.
+        beats: Beat on each stream, too, by this policy's ``interval``, ``timeout``, ``misses`` and ``type``: a client that does
+            not echo is cut. Default: only the clients beat.
         load: Says how busy the process is, for each answer; must be quick. Default: nothing is said.
         health: Add ``grpc.health.v1``. ``False`` leaves that service to you; ``board.mirror(servicer)`` keeps yours in step. Of
             two that are added to one server, the later one answers. Default: add it.
@@ -53,24 +63,30 @@ def add_to_server(
     Raises:
         TypeError, ValueError: an argument of the wrong type or outside its range.
     """
+    by_completions = _grpcio_server_stream.usable()
+    if max_streams is None:
+        max_streams = MAX_STREAMS if by_completions else MAX_THREADED_STREAMS
     check_arguments(advised_interval, max_streams)
     identity = identity or Identity()
-    board = board or HealthBoard()
-    servicer = HeartbeatServicer(
-        board,
+    held = HeldStreams(
+        board or HealthBoard(),
         identity,
         ServerBeats(identity, tracer_provider),
-        advised_interval=advised_interval,
+        "completions" if by_completions else "threads",
         max_streams=max_streams,
+        advised_interval=advised_interval,
+        limits=limits,
+        beats=beats,
         load=load,
+        traced=tracer_provider is not None,
     )
+    servicer = HeartbeatServicer(held, min(max_streams, MAX_THREADED_STREAMS) if by_completions else max_streams)
     unary_pool = DaemonPool(UNARY_WORKERS, "grpc-heartbeat-unary", linger=_LINGER)
     _add(server, calls.SERVICE, servicer.handlers(unary_pool))
     if health:
-        _add(server, health_services.SERVICE, health_services.sync_handlers(board, unary_pool))
-    board.on_close(unary_pool.shutdown)
-    board.on_close(servicer.stream_pool.shutdown)
-    return board
+        _add(server, health_services.SERVICE, health_services.sync_handlers(held.board, unary_pool))
+    held.board.on_close(unary_pool.shutdown)
+    return held.board
 
 
 def _add(server: grpc.Server, service: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:

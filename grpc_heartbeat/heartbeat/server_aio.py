@@ -8,11 +8,14 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from grpc_heartbeat.config import Identity
+from grpc_heartbeat import _grpcio_server_stream_aio
+from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.frames import Load
+from grpc_heartbeat.core.stream_limits import MAX_STREAMS, StreamLimits
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat import calls, health_services
 from grpc_heartbeat.heartbeat.answers import check_arguments
+from grpc_heartbeat.heartbeat.held import HeldStreams
 from grpc_heartbeat.heartbeat.servicer_aio import AioHeartbeatServicer
 from grpc_heartbeat.telemetry.beats import ServerBeats
 
@@ -24,30 +27,35 @@ def add_to_server(
     board: HealthBoard | None = None,
     tracer_provider: Any = None,
     advised_interval: float = 0.0,
-    max_streams: int = 10_000,
+    max_streams: int = MAX_STREAMS,
+    limits: StreamLimits | None = None,
+    beats: HeartbeatPolicy | None = None,
     load: Callable[[], Load] | None = None,
     health: bool = True,
 ) -> HealthBoard:
     """Add the Heartbeat service and ``grpc.health.v1`` to ``server``, before it starts.
 
-    Arguments, result and errors are those of ``grpc_heartbeat.add_to_server``; ``max_streams`` is 10,000 by default, because a
-    stream holds no thread here. The board may be used from the loop and from any thread.
+    Arguments, result and errors are those of ``grpc_heartbeat.add_to_server``; ``max_streams`` is always 20,000 by default,
+    because a stream never holds a thread here. The board may be used from the loop and from any thread.
     """
     check_arguments(advised_interval, max_streams)
     identity = identity or Identity()
-    board = board or HealthBoard()
-    servicer = AioHeartbeatServicer(
-        board,
+    held = HeldStreams(
+        board or HealthBoard(),
         identity,
         ServerBeats(identity, tracer_provider),
-        advised_interval=advised_interval,
+        "asyncio joined" if _grpcio_server_stream_aio.usable() else "asyncio",
         max_streams=max_streams,
+        advised_interval=advised_interval,
+        limits=limits,
+        beats=beats,
         load=load,
+        traced=tracer_provider is not None,
     )
-    _add(server, calls.SERVICE, servicer.handlers())
+    _add(server, calls.SERVICE, AioHeartbeatServicer(held).handlers())
     if health:
-        _add(server, health_services.SERVICE, health_services.aio_handlers(board))
-    return board
+        _add(server, health_services.SERVICE, health_services.aio_handlers(held.board))
+    return held.board
 
 
 def _add(server: grpc.aio.Server, service: str, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:

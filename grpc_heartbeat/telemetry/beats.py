@@ -212,8 +212,10 @@ class ServerBeats:
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
         self._own = {**_own(identity, KEEPALIVE), "upstream.zone": identity.zone}
 
-    def answered(self, beat: Beat, peer: Identity | None, started: int, *, ping: bool = False) -> None:
-        """Record that ``beat``, which arrived at ``started`` (``time.time_ns()``), was answered just now.
+    def answered(
+        self, beat: Beat, peer: Identity | None, started: int, *, ping: bool = False, ended: int | None = None
+    ) -> None:
+        """Record that ``beat``, which arrived at ``started`` (``time.time_ns()``), was answered at ``ended``, by default now.
 
         Nothing is recorded of a beat whose client does not trace it.
         """
@@ -235,7 +237,7 @@ class ServerBeats:
                 attributes=attributes,
                 start_time=started,
             )
-            span.end(max(time.time_ns(), started))  # wall clock: spans are dated
+            span.end(max(ended or time.time_ns(), started))  # wall clock: spans are dated
         except Exception as error:
             _faults.record("telemetry.beats.answered", error)
 

@@ -38,8 +38,9 @@ def beats(spans: Spans, kind: SpanKind) -> dict[int, Any]:
 
 def test_every_beat_is_one_trace_of_two_spans(serve: Serve, beat: Beat, spans: Spans) -> None:
     client = beat(serve(tracer_provider=spans.provider).target, tracer_provider=spans.provider)
-    client.wait_for(BeatAcked, 4)
+    acks = len(client.wait_for(BeatAcked, 4))
     client.close()
+    wait_until(lambda: len(beats(spans, SpanKind.SERVER)) >= acks)
     clients, servers = beats(spans, SpanKind.CLIENT), beats(spans, SpanKind.SERVER)
     acked = {span_id: span for span_id, span in clients.items() if span.attributes["heartbeat.outcome"] == "acked"}
     assert len(acked) >= 4
