@@ -30,7 +30,8 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
         )
         self._name = " ".join(command[2:])
-        pin(core, self._process.pid)
+        self.pid = self._process.pid
+        pin(core, self.pid)
         self.first = self._hear()
 
     def ask(self, order: str, *words: object) -> dict[str, Any]:
@@ -51,8 +52,8 @@ class Worker:
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            pipe.close()
+            if pipe is not None:
+                pipe.close()
 
     def _hear(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -26,6 +26,7 @@ from bench.readings import Readings
 from bench.streams import naive
 from bench.streams.load import AT_ONCE, more_files
 from grpc_heartbeat import HeartbeatPolicy
+from grpc_heartbeat.core.stream_limits import StreamLimits
 from grpc_heartbeat.v1 import heartbeat_pb2_grpc as pb_grpc
 
 OPTIONS = [("grpc.so_reuseport", 0)]
@@ -39,6 +40,11 @@ FORGIVING = 1000
 def policy_of(interval: float) -> HeartbeatPolicy:
     """Return our clients' policy."""
     return HeartbeatPolicy(interval=interval, timeout=min(interval, LONGEST_TIMEOUT), misses=FORGIVING)
+
+
+def limits_of(streams: int) -> StreamLimits:
+    """Return our servers' limits: all streams come from one address, and beat as fast as they can."""
+    return StreamLimits(per_host=streams + 8, beats_per_second=1_000_000)
 
 
 class Subject:
@@ -75,7 +81,7 @@ class SyncServer(Subject):
         if design == "naive":
             pb_grpc.add_HeartbeatServicer_to_server(naive.Servicer(), server)
         else:
-            grpc_heartbeat.add_to_server(server, max_streams=streams + 8)
+            grpc_heartbeat.add_to_server(server, max_streams=streams + 8, limits=limits_of(streams))
         answer(port=server.add_insecure_port("127.0.0.1:0"))
         server.start()
         self._server = server
@@ -148,7 +154,7 @@ class AioServer(OnLoop):
         if design == "naive":
             pb_grpc.add_HeartbeatServicer_to_server(naive.AioServicer(), self._server)
         else:
-            grpc_heartbeat.aio.add_to_server(self._server, max_streams=streams + 8)
+            grpc_heartbeat.aio.add_to_server(self._server, max_streams=streams + 8, limits=limits_of(streams))
         answer(port=self._server.add_insecure_port("127.0.0.1:0"))
         await self._server.start()
 
