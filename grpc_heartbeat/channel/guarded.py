@@ -150,7 +150,8 @@ class GuardedChannel(Channel):
         return GuardedStreamStream(self, (method, request_serializer, response_deserializer, _registered_method))
 
     def close(self) -> None:
+        channels = self.switch.close()
         if self.heartbeat is not None:
             self.heartbeat.close()
-        for channel in self.switch.over():
+        for channel in channels:
             channel.close()

@@ -117,10 +117,10 @@ class GuardedChannel(Channel):
         self._start_heartbeat()
 
     async def close(self, grace: float | None = None) -> None:
+        *retired, current = self.switch.close()
         if self.heartbeat is not None and self._heartbeat_started:
             await self.heartbeat.close()
         self._heartbeat_started = True
-        *retired, current = self.switch.over()
         for channel in retired:
             await _closed(channel)
         if self._fitter.closing:

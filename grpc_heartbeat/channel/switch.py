@@ -61,6 +61,7 @@ class Switch(Generic[AnyChannel]):
     """The switch of one channel, whose first connection is ``first``.
 
     Attributes:
+        over: Whether the channel was closed.
         passage: Where calls go; ``None`` while they may not.
         current: The newest passage, whether calls go there or not.
     """
@@ -70,7 +71,7 @@ class Switch(Generic[AnyChannel]):
         self._lock = threading.Lock()
         self._waiters: set[Waiter] = set()
         self._retired: set[Passage[AnyChannel]] = set()
-        self._over = False
+        self.over = False
         self.current: Passage[AnyChannel] = Passage(first, 0)
         self.passage: Passage[AnyChannel] | None = self.current
 
@@ -98,14 +99,14 @@ class Switch(Generic[AnyChannel]):
         with self._lock:
             self._waiters.discard(waiter)
 
-    def over(self) -> list[AnyChannel]:
-        """Say that the channel is closed. Calls that wait go on, and fail as on a closed channel.
+    def close(self) -> list[AnyChannel]:
+        """Say that the channel is being closed, before anything else is. Calls that wait are told, and find ``over``.
 
         Returns:
             The channels that are left to close, the newest last.
         """
         with self._lock:
-            self._over = True
+            self.over = True
             retired, self._retired = self._retired, set()
         self._let_through()
         return [*(passage.channel for passage in retired), self.current.channel]
@@ -113,7 +114,7 @@ class Switch(Generic[AnyChannel]):
     def _open(self, event: BreakerOpened) -> None:
         old = self.current
         with self._lock:
-            if self._over:
+            if self.over:
                 return
             self.passage = None
         if event.silent:
@@ -122,7 +123,7 @@ class Switch(Generic[AnyChannel]):
         made = self._fitter.make(event.generation)
         fresh = Passage(old.channel if made is None else made, event.generation)
         with self._lock:
-            over = self._over
+            over = self.over
             if not over:
                 self.current = fresh
                 if made is not None:

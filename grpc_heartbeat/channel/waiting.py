@@ -105,6 +105,9 @@ class WaitingCall(DelegatingCall):
         if not self._claim():
             return
         left = None if self._limit is None else max(self._limit - (clock() - self._made), _LEAST)
+        if self._switch.over:
+            self._become(_UnstartedCall("the channel was closed before the call could start"))
+            return
         try:
             call = self._begin(left)
         except Exception as error:  # what the application would have been told if it had not waited

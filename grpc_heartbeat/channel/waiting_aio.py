@@ -80,7 +80,9 @@ class _Waiting:
         on_loop(self._loop, self._start)
 
     def _start(self) -> None:
-        if not self._there.done():
+        if self._switch.over:
+            self._become(None)
+        elif not self._there.done():
             left = None if self._limit is None else max(self._limit - (self._loop.time() - self._made), _LEAST)
             try:
                 call = self._begin(left)
