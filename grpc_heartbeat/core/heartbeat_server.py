@@ -59,11 +59,15 @@ LIMITS = StreamLimits()
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How the server is when it answers: one reading for one beat. ``draining`` is the reason to leave, or ``None``."""
+    """How the server is when it answers.
+
+    ``draining`` is the reason to leave, or ``None``; ``advised_interval`` the seconds between beats that it wants, 0 for any.
+    """
 
     status: ServingStatus = ServingStatus.SERVING
     load: Load | None = None
     draining: str | None = None
+    advised_interval: float = 0.0
 
 
 class Due(Enum):
@@ -77,14 +81,12 @@ class ServerSession:
     """One stream of one client, opened at ``now``.
 
     Args:
-        advised_interval: Seconds between beats that the server would like; 0 advises nothing.
         limits: What the client may do.
         beats: The server beats on this stream, too. Default: it does not.
         hears_trailers: The client reads goodbyes in the trailing metadata as well.
     """
 
     __slots__ = (
-        "_advised_interval",
         "_credit",
         "_greeted",
         "_identity",
@@ -110,14 +112,12 @@ class ServerSession:
         self,
         identity: Identity,
         *,
-        advised_interval: float = 0.0,
         limits: StreamLimits = LIMITS,
         beats: HeartbeatPolicy | None = None,
         hears_trailers: bool = False,
         now: float = 0.0,
     ) -> None:
         self._identity = identity
-        self._advised_interval = advised_interval
         self._limits = limits
         self._credit = limits.beats_per_second
         self._pace: Pace | None = None
@@ -258,7 +258,7 @@ class ServerSession:
         return [Hello(self._identity)]
 
     def _answer(self, beat: Beat, now: float, condition: Condition) -> Ack | None:
-        advised = self._advised_interval
+        advised = condition.advised_interval
         if self._credit:
             self._credit -= 1
         elif self._too_fast(now):

@@ -13,7 +13,6 @@ import grpc
 from grpc_heartbeat import _faults
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event, Observer, Observers
-from grpc_heartbeat.core.frames import Load
 from grpc_heartbeat.core.heartbeat_server import Condition, ServerSession
 from grpc_heartbeat.core.held_events import ClientLost
 from grpc_heartbeat.core.stream_limits import Places, StreamLimits, excess_metadata, host_of
@@ -65,10 +64,9 @@ class HeldStreams:
 
     Args:
         max_streams: Streams at a time.
-        advised_interval: Seconds between beats that clients are asked for; 0 asks for nothing.
         limits: What clients may do.
         beats: The server beats on each stream, by this policy.
-        load: Says how busy the process is.
+        condition: Says how the server is now.
         traced: A tracer provider was given to ``spans``.
 
     Attributes:
@@ -84,24 +82,21 @@ class HeldStreams:
         engine: Engine,
         *,
         max_streams: int,
-        advised_interval: float = 0.0,
         limits: StreamLimits | None = None,
         beats: HeartbeatPolicy | None = None,
-        load: Callable[[], Load] | None = None,
+        condition: Callable[[], Condition] = Condition,
         traced: bool = False,
     ) -> None:
         self.board = board
         self.identity = identity
         self.spans = spans
         self.engine: Engine = engine
-        self.advised_interval = advised_interval
         self.limits = limits or StreamLimits()
         self.frame_bytes = self.limits.frame_bytes
         self.beats = beats
         self.observers = Observers(_failed)
         self.tracing = Tracing(traced)
-        self._load = load
-        self._condition = Condition()
+        self.condition = condition
         self._peers: dict[Identity, Identity] = {}
         self._lock = threading.Lock()
         self._places = Places(max_streams, self.limits)
@@ -149,25 +144,11 @@ class HeldStreams:
         hears = any(key == GOODBYE_KEY for key, _ in context.invocation_metadata() or ())
         return ServerSession(
             self.identity,
-            advised_interval=self.advised_interval,
             limits=self.limits,
             beats=self.beats,
             hears_trailers=hears,
             now=now,
         )
-
-    def condition(self) -> Condition:
-        """Return how this server is now."""
-        status, draining, last = self.board.status(), self.board.leaving, self._condition
-        load = None
-        if self._load is not None:
-            try:
-                load = self._load()
-            except Exception as error:
-                _faults.record("heartbeat.load", error)
-        if status is not last.status or draining is not last.draining or load is not last.load:
-            last = self._condition = Condition(status, load, draining)
-        return last
 
     def known(self, identity: Identity) -> Identity:
         """Return an identity that is equal to this one and may be shared: connections of one process have the same."""

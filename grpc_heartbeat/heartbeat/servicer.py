@@ -61,7 +61,7 @@ class HeartbeatServicer:
 
         def ping(request: bytes, _context: grpc.ServicerContext) -> bytes:
             held = self._held
-            return answer_ping(request, held.identity, held.condition(), held.advised_interval, held.spans)
+            return answer_ping(request, held.identity, held.condition(), held.spans)
 
         keepalive.experimental_thread_pool = self._opening_pool  # type: ignore[attr-defined]  # read by grpcio
         keepalive.experimental_non_blocking = True  # type: ignore[attr-defined]  # read by grpcio

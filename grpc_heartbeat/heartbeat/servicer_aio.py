@@ -15,9 +15,9 @@ import grpc.aio
 
 from grpc_heartbeat._grpcio_server_stream_aio import BatchError, joined
 from grpc_heartbeat._ticks import loop_ticks
+from grpc_heartbeat.heartbeat import codec
 from grpc_heartbeat.heartbeat.aio_stream import AioStream, Shared
 from grpc_heartbeat.heartbeat.answers import answer_ping
-from grpc_heartbeat.heartbeat import codec
 from grpc_heartbeat.heartbeat.held import HeldStreams, status_of
 
 
@@ -98,7 +98,7 @@ class AioHeartbeatServicer:
 
     async def _ping(self, request: bytes, _context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         held = self._held
-        return answer_ping(request, held.identity, held.condition(), held.advised_interval, held.spans)
+        return answer_ping(request, held.identity, held.condition(), held.spans)
 
     def _leave(self, reason: str) -> None:
         shared = self._shared

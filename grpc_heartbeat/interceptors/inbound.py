@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from grpc_heartbeat import _faults
+from grpc_heartbeat import _faults, _in_flight
 from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat._types import Metadata
 from grpc_heartbeat.core.deadline import inbound_deadline
@@ -34,6 +34,8 @@ class InboundScope(Scope):
     """Ends the RPC when the server's own limit passes."""
     entered: float | None = None
     """When its handler started, if somebody wants to hear of its end."""
+    counted = False
+    """Whether it is counted as in flight."""
 
     def __init__(self, deadline: float | None, method: Method) -> None:  # all of Scope's, without its frame
         self.deadline = deadline
@@ -167,8 +169,11 @@ def tell_started(scope: InboundScope, now: float, arrived: float | None) -> None
     rpc_events.emit(RpcStarted(now, scope.method, scope.remaining(now), delay))
 
 
-def tell_over(scope: InboundScope) -> None:
-    """Tell them that the handler has let go. They have heard of its start."""
+def handler_over(scope: InboundScope) -> None:
+    """Note that the handler has let go; tell those who have heard of its start. More than once is not too often."""
+    if scope.counted:
+        scope.counted = False
+        _in_flight.end()
     entered = scope.entered
     if entered is None:
         return

@@ -22,10 +22,10 @@ def test_hello_is_answered_with_hello_and_the_peer_is_known() -> None:
 
 
 def test_a_beat_is_answered_with_the_condition_of_that_moment() -> None:
-    session = ServerSession(ME, advised_interval=7.0)
+    session = ServerSession(ME)
     session.receive(Hello(PEER), 0.0, FINE)
     load = Load(in_flight=3)
-    (answer,) = session.receive(Beat(4), 1.0, Condition(ServingStatus.NOT_SERVING, load))
+    (answer,) = session.receive(Beat(4), 1.0, Condition(ServingStatus.NOT_SERVING, load, None, 7.0))
     assert answer == Ack(4, ServingStatus.NOT_SERVING, load, 7.0)
 
 

@@ -191,7 +191,7 @@ def test_streams_beyond_the_limit_are_refused_with_advice(serve: Serve, beat: Be
 
 
 def test_business_workers_are_left_to_business(beat: Beat, loop: LoopThread) -> None:
-    server = SyncServer(loop, max_streams=8)
+    server = SyncServer(loop, max_streams=8, load=None)
     clients = [beat(server.target) for _ in range(6)]
     for client in clients:
         client.wait("up")
