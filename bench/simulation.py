@@ -331,7 +331,7 @@ class World:
                 self.clients.remove(connection)
                 self.vanished[connection] = now
             elif fate is Fate.DRAINS:
-                connection.hear(connection.server.session.drain("deploying"), connection.session, now)
+                connection.hear(connection.server.session.drain("deploying", now), connection.session, now)
             else:
                 if fate is Fate.RESTARTS:
                     connection.refused_until = now + SHORT

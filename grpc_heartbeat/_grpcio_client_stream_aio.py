@@ -24,9 +24,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-import grpc
-import grpc.aio
-
 from grpc_heartbeat import _faults, _grpcio
 
 if TYPE_CHECKING:

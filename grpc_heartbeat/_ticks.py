@@ -50,7 +50,7 @@ class Ticks:
         What is due already is due now: that it is asked for late is no pause of ours.
         """
         with self._lock:
-            if self._wheel.add(member, max(due, self._now())):
+            if self._wheel.add(member, max(due, self.now())):
                 self._arm()
             if not self._watching:
                 self._watch()
@@ -79,7 +79,7 @@ class Ticks:
         with self._lock:
             now, planned = self.now(), self._wheel.next_wakeup()
             awake = self._wheel.wake(now)
-            self._turned_out = gone = set()  # those who are removed while they, or others, are ticked
+            self._turned_out = gone = set[Member]()  # those who are removed while they, or others, are ticked
             while self._collections:
                 self.pauses.add(*self._collections.popleft(), "garbage collection")
             if awake and planned is not None:

@@ -151,9 +151,7 @@ class Judge:
             return
         if self._opening_since is not None and now >= self._due(self._opening_since, self._policy.limit, now):
             self._opening_since = None
-            self._enter(
-                now, Verdict.DOWN, f"no answer for {self._policy.limit:g} s", silent=True
-            )
+            self._enter(now, Verdict.DOWN, f"no answer for {self._policy.limit:g} s", silent=True)
         unusual = self._phi.patience(self._policy.threshold, accept_pause=False)
         if self._writing_since is not None and now >= self._due(self._writing_since, unusual, now):
             self._turn(now, "write", Side.STALE)
@@ -300,8 +298,6 @@ class Judge:
         if since is not None and self.pauses.excused(since, now) > 0 and now < self._due(since, patience, now):
             self._suspend(now, since)
             self._reopen(now, f"{why}, while this process did not run", unless=CONVICTED)
-            if not self.verdict.convicts:
-                self._opening_since = silent  # the silence goes on over the next stream
         else:
             self._convict(now, why)
 
