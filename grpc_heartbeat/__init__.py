@@ -30,6 +30,7 @@ __all__ = [
     "Identity",
     "InbandPolicy",
     "ServerPolicy",
+    "StreamLimits",
     "TimeoutPolicy",
     "Timeouts",
     "add_to_server",
@@ -53,6 +54,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from grpc_heartbeat import debug, events
+    from grpc_heartbeat.core.stream_limits import StreamLimits
     from grpc_heartbeat.health import HealthBoard
     from grpc_heartbeat.heartbeat.server import add_to_server
     from grpc_heartbeat.options import check_options
@@ -61,6 +63,7 @@ else:
         __name__,
         {
             "HealthBoard": "grpc_heartbeat.health",
+            "StreamLimits": "grpc_heartbeat.core.stream_limits",
             "add_to_server": "grpc_heartbeat.heartbeat.server",
             "check_options": "grpc_heartbeat.options.check",
             "debug": "grpc_heartbeat.debug",
