@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from grpc_heartbeat.events import Verdict
 from tests.heartbeat.guarded import BEATS, BREAKER, ECHO, HANG, WAITING, AioGuarded, Business, Guarded, SyncGuarded
 from tests.heartbeat.relay import Relay
 from tests.heartbeat.test_guarded import BOUND, ended_by_breaker, guard
-from tests.peers import LoopThread, wait_until
+from tests.peers import OPTIONS, LoopThread, wait_until
 
 __all__ = ["guard"]  # a fixture
 
@@ -71,6 +72,84 @@ def test_a_process_that_is_frozen_and_thaws(guard: Guard, process: tuple[subproc
     assert usable < BOUND + 1
 
 
+def test_a_drain_ends_no_call_though_the_server_is_gone_for_new_ones(guard: Guard) -> None:
+    business = Business()
+    client = guard(business.target)
+    client.up()
+    call = client.start(client.ways[0], HANG)
+    wait_until(lambda: business.hanging == 1)
+    business.board.drain("new version")
+    wait_until(lambda: client.heartbeat().state == "draining")
+    stopping = business.server.stop(30)
+    client.wait(closed=False)
+    wait_until(lambda: client.breaker().generation > 1)
+    assert not call.done()
+    business.released.set()
+    assert call.result(5) in (HANG, [HANG])
+    stopping.wait(5)
+    client.close()
+    business.close()
+
+
+@pytest.mark.slow
+def test_a_server_whose_loop_is_blocked_is_stuck_and_its_transport_answers(guard: Guard) -> None:
+    serving = LoopThread()
+    server, target = serving.run(_serve())
+    client = guard(target)
+    client.up()
+    began = time.monotonic()
+    serving.loop.call_soon_threadsafe(time.sleep, 4.0)  # sleep: the blocked loop is the subject
+    client.wait(closed=False)
+    noticed = time.monotonic() - began
+    wait_until(lambda: client.heartbeat().verdict is Verdict.STUCK)
+    told = time.monotonic() - began
+    assert "but the transport answers" in client.heartbeat().why
+    client.wait(closed=True)
+    recovered = time.monotonic() - began - 4.0
+    print(f"noticed {noticed:.2f} s, told from dead {told:.2f} s, closed {recovered:.2f} s after the loop went on")
+    assert noticed < BOUND
+    client.close()
+    serving.run(server.stop(None))
+    serving.close()
+
+
+async def _serve() -> tuple[grpc.aio.Server, str]:
+    server = grpc.aio.server(options=OPTIONS)
+    hb.aio.add_to_server(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, f"127.0.0.1:{port}"
+
+
+def test_workers_that_are_all_stuck(guard: Guard) -> None:
+    """Echoes come as ever: the server's heartbeats need no worker. What they say is that work waits."""
+    business = Business(workers=2)
+    client = guard(business.target)
+    client.up()
+    began = time.monotonic()
+    stuck = [client.start(client.ways[0], HANG) for _ in range(2)]
+    wait_until(lambda: client.heartbeat().verdict in (Verdict.OVERLOADED, Verdict.STUCK))
+    overloaded = time.monotonic() - began
+    wait_until(lambda: client.heartbeat().verdict is Verdict.STUCK)
+    noticed = time.monotonic() - began
+    for call in stuck:
+        ended_by_breaker(call.exception(5))
+    assert "work has waited for a worker" in client.error().details()
+    print(f"overloaded {overloaded:.2f} s, stuck {noticed:.2f} s")
+    assert noticed < BOUND + 1
+    wait_until(lambda: client.breaker().generation > 1)
+    assert not client.breaker().closed, "its echoes do not close the breaker while they say that"
+    business.released.set()
+    client.wait(closed=True)
+    assert client.call()
+    client.close()
+    business.close()
+
+
+def heartbeat_of(channel: Any) -> Any:
+    return channel.heartbeat.snapshot()
+
+
 def wrapped(relay: Relay, policy: hb.BreakerPolicy = BREAKER) -> Any:
     return hb.wrap_channel(grpc.insecure_channel(relay.target), heartbeat=BEATS, breaker=policy)
 
@@ -95,30 +174,50 @@ def test_a_channel_of_somebody_else_fails_fast_and_is_used_again_when_its_connec
     business.close()
 
 
-def test_a_call_in_a_scope_keeps_its_deadline_and_ends_with_its_connection(guard: Guard) -> None:
+def test_a_call_in_a_scope_keeps_its_deadline_and_ends_with_its_connection(loop: LoopThread) -> None:
     business = Business()
     with Relay(business.target) as relay:
-        client = guard(relay.target)
-        if not isinstance(client, SyncGuarded):
-            pytest.skip("the scopes of asyncio calls are tried in the core, and with the same multicallables")
+        client = SyncGuarded(loop, relay.target)
         client.up()
         method = client.channel.unary_unary(ECHO)
         with hb.deadline.limit(0.3):
             assert method(b"x") == b"x"
             with pytest.raises(grpc.RpcError) as caught:
                 method(HANG)
-            facts = timeout_of(caught.value)
-            assert facts is not None
-            assert facts.layer == "total"
-        with hb.deadline.limit(60) as scope:
-            assert scope is None or scope
+        facts = timeout_of(caught.value)
+        assert facts is not None
+        assert (facts.layer, facts.source) == ("total", "limit")
+        with hb.deadline.limit(60):
             future = method.future(HANG)
             relay.freeze()
             with pytest.raises(grpc.RpcError) as caught:
                 future.result(10)
-            ended_by_breaker(caught.value)
+        ended_by_breaker(caught.value)
         relay.thaw()
+        client.close()
     business.close()
+
+
+def test_an_asyncio_call_in_a_scope_ends_with_its_connection(loop: LoopThread) -> None:
+    business = Business()
+    with Relay(business.target) as relay:
+        client = AioGuarded(loop, relay.target)
+        client.up()
+        ended_by_breaker(loop.run(_hang_in_a_scope(client.channel, relay)))
+        relay.thaw()
+        client.close()
+    business.close()
+
+
+async def _hang_in_a_scope(channel: Any, relay: Relay) -> Any:
+    method = channel.unary_unary(ECHO)
+    with hb.deadline.limit(60):
+        assert await method(b"x") == b"x"
+        call = method(HANG)
+        relay.freeze()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+    return caught.value
 
 
 def test_requests_are_made_in_the_scope_of_the_caller() -> None:
@@ -146,7 +245,7 @@ def test_what_a_waiting_call_says_before_it_has_started() -> None:
         Relay(business.target) as relay,
         hb.insecure_channel(relay.target, heartbeat=BEATS, breaker=WAITING) as channel,
     ):
-        wait_until(lambda: channel.heartbeat.snapshot().state == "up")
+        wait_until(lambda: heartbeat_of(channel).state == "up")
         relay.freeze()
         wait_until(lambda: not channel.breaker.closed)
         done: list[Any] = []
@@ -178,7 +277,7 @@ def test_what_a_waiting_call_says_before_it_has_started() -> None:
             inherited: Any = channel.unary_unary(ECHO).future(b"x")
         with pytest.raises(grpc.RpcError) as caught:
             inherited.result(5)
-        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         relay.thaw()
         assert call.result(10) == b"x"
         assert call.exception() is None
@@ -201,8 +300,6 @@ def test_what_a_waiting_call_says_before_it_has_started_on_a_loop(loop: LoopThre
 
 
 async def _ask_waiting_calls(channel: Any, relay: Relay) -> None:
-    import asyncio
-
     done: list[Any] = []
     call = channel.unary_unary(ECHO)(b"x", timeout=30)
     call.add_done_callback(done.append)
