@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -24,7 +25,9 @@ from grpc_heartbeat import _faults
 from grpc_heartbeat._ticks import Ticks
 from grpc_heartbeat._timers import clock
 from grpc_heartbeat.config import PoolPolicy
+from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.pool import Outcome, Pool, PoolMember, PoolSnapshot
+from grpc_heartbeat.core.verdicts import VerdictChanged
 from grpc_heartbeat.core.wheel import Member, grain_of
 from grpc_heartbeat.errors import EndedCall
 from grpc_heartbeat.heartbeat.calls import PING
@@ -210,7 +213,14 @@ class ChannelPool(Generic[ChannelT]):
         return [channel for channel in channels if channel is not None]
 
     def _began(self, channel: ChannelT) -> None:
-        """Note that a member's channel was made."""
+        """Note that a member's channel was made: heed its heartbeat, if it has one."""
+        heartbeat: Any = getattr(channel, "heartbeat", None)
+        if heartbeat is None:
+            return
+        for member in self._pool.members:
+            if member.held.made is channel:
+                heartbeat.observers.add(partial(_heed, member))
+                member.shunned = heartbeat.snapshot().verdict.convicts
 
     def _ticks(self) -> Ticks:
         """Return the wheel that turns for this pool."""
@@ -224,6 +234,11 @@ class ChannelPool(Generic[ChannelT]):
     def _close_ended(self, members: list[PoolMember[Held[ChannelT]]]) -> None:
         """Close the channels of retired members, without waiting for it."""
         raise NotImplementedError
+
+
+def _heed(member: PoolMember[Any], event: Event) -> None:
+    if isinstance(event, VerdictChanged):
+        member.shunned = event.after.convicts
 
 
 class _Prober(Member):

@@ -49,10 +49,13 @@ class SyncPool(ChannelPool[Channel]):
         channels = self._stop()
         for channel in channels:
             channel.close()
-        for thread in list(self._closings):
+        with self._lock:
+            closings = list(self._closings)
+        for thread in closings:
             thread.join(_CLOSING_LIMIT)
 
     def _began(self, channel: Channel) -> None:
+        super()._began(channel)
         self.subscriptions.watch(channel)
 
     def _ticks(self) -> Ticks:
@@ -66,8 +69,9 @@ class SyncPool(ChannelPool[Channel]):
     def _close_ended(self, members: list[SyncMember]) -> None:
         # A closing channel waits for its heartbeat's goodbye, and this may be the thread of a call or of gRPC.
         thread = threading.Thread(target=self._close_all, args=(members,), name="grpc-heartbeat pool", daemon=True)
-        self._closings.add(thread)
-        thread.start()
+        with self._lock:
+            self._closings.add(thread)
+            thread.start()  # within the lock: one that is waited for has been started
 
     def _close_all(self, members: list[SyncMember]) -> None:
         try:

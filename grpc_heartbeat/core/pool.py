@@ -14,6 +14,9 @@ member in *doubt*: it is probed at once and given calls only where there is no o
 *stale*, for good. The next call that wants it, or that finds nothing better, has it *rebuilt*: a new member takes its seat,
 the old one is *retired* and to be closed once its last call has ended.
 
+What else the driver knows about a member, such as its heartbeat's verdict, it may say by *shunning* it: then it is given calls
+only where there is no other, but neither probed nor rebuilt for that.
+
 A peer that is down answers nobody. So a member that replaces one which never showed life is trusted for twice as long before it
 is doubted, at most ``idle`` seconds: rebuilding is not to be a way around gRPC's own pauses between its attempts to connect.
 
@@ -87,7 +90,19 @@ class PoolSnapshot:
 class PoolMember(Generic[Held]):
     """One connection. ``seat``, ``held`` and ``in_flight`` are the driver's to read, the rest is the pool's."""
 
-    __slots__ = ("doubted", "held", "in_flight", "probed_at", "proven", "retired", "seat", "seen", "stale", "trusted")
+    __slots__ = (
+        "doubted",
+        "held",
+        "in_flight",
+        "probed_at",
+        "proven",
+        "retired",
+        "seat",
+        "seen",
+        "shunned",
+        "stale",
+        "trusted",
+    )
 
     def __init__(self, seat: int, held: Held, trusted: float) -> None:
         self.seat = seat
@@ -98,6 +113,8 @@ class PoolMember(Generic[Held]):
         self.seen = math.inf
         """When it last showed a sign of life, at first when it was asked for; endless before that."""
         self.proven = self.doubted = self.stale = self.retired = False
+        self.shunned = False
+        """Whether the driver would rather see no calls there now; set by it at any time."""
         self.probed_at: float | None = None
         """When the probe that is out was sent."""
 
@@ -204,14 +221,15 @@ class Pool(Generic[Held]):
             return 0, 0, 1
         if self._unproven(member, now):
             return 2, 0, 0
-        return int(member.doubted), member.in_flight, 0 if member.proven else 2
+        return int(member.doubted or member.shunned), member.in_flight, 0 if member.proven else 2
 
     def _unproven(self, member: PoolMember[Held], now: float) -> bool:
         """Whether nothing was heard of it for so long that it is given no call."""
         return now >= member.seen + self._idle
 
     def _live(self, member: PoolMember[Held], now: float) -> bool:
-        return member.proven and not (member.stale or member.doubted or self._unproven(member, now))
+        bad = member.stale or member.doubted or member.shunned or self._unproven(member, now)
+        return member.proven and not bad
 
     def _waits(self, member: PoolMember[Held]) -> bool:
         return member.seen != math.inf and member.probed_at is None and not member.stale

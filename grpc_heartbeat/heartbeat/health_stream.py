@@ -12,8 +12,8 @@ is not answered in time gets no ack. What a stream is opened by depends on its l
 
 Whatever a peer's application answers shows that it is there: also that it knows no such service (NOT_FOUND, SERVICE_UNKNOWN),
 or that it will not say. Only UNIMPLEMENTED ends a stream of the upper two levels, and so it leads one level down; to that of
-the lowest it is the answer. What gRPC's transport says by itself (UNAVAILABLE, INTERNAL) ends any stream, and it is opened
-anew after a pause.
+the lowest it is the answer, and a better one ends it, because the peer was upgraded. What gRPC's transport says by itself
+(UNAVAILABLE, INTERNAL) ends any stream, and it is opened anew after a pause.
 
 ``fallback.py`` and ``fallback_aio.py`` say how each stack makes a Check.
 """
@@ -105,10 +105,16 @@ class HealthStream:
 
     def _answered(self, sequence: int, code: grpc.StatusCode, details: str | None, data: bytes = b"") -> None:
         """Take in the end of the Check for the beat ``sequence``."""
-        if code in _LOST or (code is grpc.StatusCode.UNIMPLEMENTED and self._level is not Level.TRANSPORT):
+        lowest = self._level is Level.TRANSPORT
+        if code in _LOST or (code is grpc.StatusCode.UNIMPLEMENTED and not lowest):
             self._end(code, details)
-        elif code not in _OUT_OF_TIME and not self._ending.locked():
-            self._ack(sequence, _status_of(data) if code is grpc.StatusCode.OK else ServingStatus.UNKNOWN)
+            return
+        if code in _OUT_OF_TIME or self._ending.locked():
+            return
+        known = code is grpc.StatusCode.OK
+        self._ack(sequence, _status_of(data) if known else ServingStatus.UNKNOWN)
+        if known and lowest:
+            self.cut_off(self, "the peer knows more than it did")
 
     def _ack(self, sequence: int, status: ServingStatus) -> None:
         self._listener.received(self, codec.encode(Ack(sequence, status)))

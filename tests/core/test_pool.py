@@ -134,6 +134,20 @@ def test_an_unanswered_call_has_its_member_probed_at_once_and_others_preferred()
     assert pool.pick(7.2) is doubted
 
 
+def test_a_shunned_member_is_given_calls_only_where_there_is_no_other() -> None:
+    pool = make(size=2)
+    pair = [pool.pick(0.0), pool.pick(0.0)]
+    for member in pair:
+        pool.done(member, 0.0, ANSWERED)
+    pair[0].shunned = True
+    assert pool.snapshot(1.0).live == 1
+    busy = [pool.pick(1.0) for _ in range(3)]
+    assert busy == [pair[1]] * 3
+    pair[1].shunned = True
+    assert pool.pick(1.0) is pair[0]
+    assert (pool.due(1.0), pool.snapshot(1.0).rebuilds) == ([], 0)
+
+
 def test_calls_that_fail_soon_after_a_sign_of_life_raise_no_doubt() -> None:
     pool = make(size=1)
     call(pool, 10.0)

@@ -183,6 +183,26 @@ def test_a_better_level_is_tried_on_the_same_connection(beat: Beat, monkeypatch:
     peer.close()
 
 
+def test_a_better_answer_at_the_lowest_level_leads_to_the_top(beat: Beat) -> None:
+    upgraded = threading.Event()
+
+    def check(request: bytes, context: grpc.ServicerContext) -> bytes:
+        if not upgraded.is_set():
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        return b"\x08\x01"
+
+    handler: Any = grpc.unary_unary_rpc_method_handler(check)
+    peer = Peer(Level.CHECK, {"Check": handler})
+    client = beat(peer.target, QUICK)
+    wait_until(lambda: client.snapshot().level is Level.TRANSPORT)
+    client.wait_for(BeatAcked)
+    upgraded.set()
+    wait_until(lambda: client.snapshot().level is Level.CHECK)
+    assert client.snapshot().state == "up"
+    client.close()
+    peer.close()
+
+
 def test_without_fallback_such_a_peer_is_left_alone(beat: Beat) -> None:
     peer = Peer(Level.WATCH)
     client = beat(peer.target, HeartbeatPolicy(interval=0.05, fallback=False))

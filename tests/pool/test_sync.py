@@ -16,6 +16,7 @@ import pytest
 import grpc_heartbeat
 from grpc_heartbeat import HeartbeatPolicy, PooledChannel, PoolPolicy, Timeouts
 from grpc_heartbeat.core.pool import PoolSnapshot
+from grpc_heartbeat.core.verdicts import Verdict, VerdictChanged
 from grpc_heartbeat.heartbeat.calls import PING
 from grpc_heartbeat.heartbeat.server import add_to_server
 from tests.heartbeat.relay import Relay
@@ -224,6 +225,9 @@ def test_each_connection_has_a_heartbeat_which_serves_as_its_probe(pooled: Poole
     wait_until(lambda: heartbeat.snapshot().state == "up")
     found = when(channel, lambda snapshot: snapshot.probes >= 2)
     assert (found.silent, found.stale) == (0, 0)
+    for after, live in ((Verdict.DOWN, 0), (Verdict.UP, 1)):
+        heartbeat.observers.emit(VerdictChanged(0.0, Verdict.UP, after, "as the test has it"))
+        assert channel.pool.snapshot().live == live
     channel.close()
     server.stop(None).wait(PATIENCE)
     board.close()
