@@ -49,7 +49,7 @@ class Ticks:
         What is due already is due now: that it is asked for late is no pause of ours.
         """
         with self._lock:
-            if self._wheel.add(member, max(due, self._now())):
+            if self._wheel.add(member, max(due, self.now())):
                 self._arm()
             if not self._watching:
                 self._watch()

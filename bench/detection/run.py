@@ -231,7 +231,7 @@ def compare(fault: Fault, stack: str, times: Times) -> list[Comparison]:
     }
     counts["gRPC's keepalive"] = None
     found.append(Comparison(section, "wrong verdicts", f"of {len(times.watched)}", counts))
-    watched: dict[str, float | None] = {name: None for name in counts}
+    watched: dict[str, float | None] = dict.fromkeys(counts)
     watched["gRPC's keepalive"] = max(times.watched)
     found.append(Comparison(section, "watched for", "s", watched))
     return found
