@@ -456,7 +456,6 @@ def test_silence_goes_on_over_the_stream_that_failed_by_our_own_pause() -> None:
     assert judge.verdict is DOWN
 
 
-
 def test_a_late_echo_proves_that_the_peer_is_there_and_lifts_nothing() -> None:
     judge = Judge(POLICY, LocalPauses(), 0.0)
     for event in (*ACKED, *MISSED):
