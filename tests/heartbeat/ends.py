@@ -104,7 +104,7 @@ def by_public_api(wanted: bool) -> Iterator[None]:
     """Have servers that are set up meanwhile use the public API alone, if that is ``wanted``."""
     with contextlib.ExitStack() as stack:
         for seam in (_grpcio_server_stream, _grpcio_server_stream_aio) if wanted else ():
-            stack.enter_context(mock.patch.object(seam, "usable", lambda: False))
+            stack.enter_context(mock.patch.object(seam, "usable", return_value=False))
         yield
 
 
