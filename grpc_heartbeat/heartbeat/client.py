@@ -15,6 +15,7 @@ import grpc
 
 from grpc_heartbeat._call_events import beat_events
 from grpc_heartbeat._grpcio import state_reader
+from grpc_heartbeat._grpcio_client_stream import CompletionStream, method_of
 from grpc_heartbeat._ticks import Ticks, ticks
 from grpc_heartbeat._timers import clock
 from grpc_heartbeat.channel.connection import READY
@@ -94,6 +95,7 @@ class SyncHeartbeat(Heartbeat):
 
     def _use(self, channel: Any) -> None:
         self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
+        self._method = method_of(self._open_stream)
         self._read_state = state_reader(channel)
 
     def _now(self) -> float:
@@ -103,6 +105,8 @@ class SyncHeartbeat(Heartbeat):
         return ticks()
 
     def _new_stream(self) -> Stream:
+        if self._method is not None:
+            return CompletionStream(self._method, self)
         return PublicStream(self._open_stream, self, f"grpc-heartbeat {self.name}".rstrip())
 
     def _connected(self) -> bool:

@@ -16,6 +16,7 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat._call_events import beat_events
+from grpc_heartbeat._grpcio_client_stream_aio import BatchStream, method_of, usable
 from grpc_heartbeat._ticks import Ticks, loop_ticks
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
@@ -103,6 +104,7 @@ class AioHeartbeat(Heartbeat):
 
     def _use(self, channel: Any) -> None:
         self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
+        self._method = method_of(self._open_stream)
         self._get_state = channel.get_state
 
     def _now(self) -> float:
@@ -113,6 +115,8 @@ class AioHeartbeat(Heartbeat):
         return self._ticks
 
     def _new_stream(self) -> Stream:
+        if self._method is not None and usable():
+            return BatchStream(self._method, self)
         return PublicStream(self._open_stream, self)
 
     def _connected(self) -> bool:
