@@ -149,6 +149,9 @@ class Client:
     def restart(self) -> None:
         self.heartbeat.start()
 
+    def move(self, channel: Any, after: float = 0.0) -> None:
+        self.heartbeat.move(channel, after)
+
     def rests(self) -> bool:
         """Whether no stream is left."""
         return self.heartbeat._stream is None and not self.heartbeat._parting
@@ -190,6 +193,12 @@ class AioClient(Client):
 
     def stop(self) -> None:
         self._loop.run(self.heartbeat.close())
+
+    def move(self, channel: Any, after: float = 0.0) -> None:
+        async def move() -> None:
+            self.heartbeat.move(channel, after)
+
+        self._loop.run(move())
 
     def close_channel(self) -> None:
         self._loop.run(self.channel.close())
