@@ -298,8 +298,6 @@ class Judge:
         if since is not None and self.pauses.excused(since, now) > 0 and now < self._due(since, patience, now):
             self._suspend(now, since)
             self._reopen(now, f"{why}, while this process did not run", unless=CONVICTED)
-            if not self.verdict.convicts:
-                self._opening_since = silent  # the silence goes on over the next stream
         else:
             self._convict(now, why)
 
