@@ -36,7 +36,7 @@ from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.frames import Frame
 from grpc_heartbeat.core.heartbeat import ClientSession
 from grpc_heartbeat.core.heartbeat_events import StreamOpening
-from grpc_heartbeat.core.heartbeat_server import PATIENCE, Condition, ServerSession
+from grpc_heartbeat.core.heartbeat_server import PATIENCE, Condition, Due, ServerSession
 from grpc_heartbeat.core.judge import Judge
 from grpc_heartbeat.core.lateness import LocalPauses
 from grpc_heartbeat.core.verdicts import JudgePolicy, Verdict, VerdictChanged
@@ -61,6 +61,9 @@ PAUSE = (40.01, 71.0)
 
 END = 125.0
 SLOT = 10 * BASE
+TINY = 1e-6
+"""A driver's clock goes on between a tick and the next; what is due by a rounding error later is done in the next slot."""
+
 SHORT, LONG = 12.0, 85.0
 """Seconds of a freeze that convicts nobody, and of one that convicts even if it begins shortly before the pause."""
 
@@ -118,12 +121,12 @@ class ServerSide(Member):
     def __init__(self, client: Connection) -> None:
         self.slot = None
         self.client = client
-        self.session = ServerSession(SERVER)
+        self.session = ServerSession(SERVER, now=client.world.now)
 
     def tick(self, now: float) -> float | None:
         if self.client.silent(now):  # it does not run either
             return self.client.speaks_at if self.client.speaks_at < math.inf else None
-        if self.session.wake(now):
+        if self.session.wake(now) is Due.CUT:
             self.client.world.swept(self.client, now)
             return None
         return self.session.next_wakeup()
@@ -158,6 +161,7 @@ class Connection(Member):
         """When the first beat was sent that the peer has not answered."""
         self.backoff: Backoff | None = None
         self.judge = Judge(JUDGE, world.pauses, 0.0)
+        self.server = ServerSide(self)
         self.open(0.0, phase=world.dice.random())
 
     def silent(self, now: float) -> bool:
@@ -190,8 +194,8 @@ class Connection(Member):
 
     def open(self, now: float, phase: float = 0.0) -> None:
         """Open a stream, the first or the next."""
-        self.world.servers.remove(self.server) if hasattr(self, "server") else None
         self.session = ClientSession(POLICY, CLIENT, now, phase=phase)
+        self.world.servers.remove(self.server)
         self.server = ServerSide(self)
         self.judge.apply(StreamOpening(now))
         if now < self.refused_until:
@@ -216,6 +220,7 @@ class Connection(Member):
         """Take the frame to the peer, and its answers back."""
         server = self.server
         answers = server.session.receive(frame, now, SERVING)
+        server.session.take_events()
         wakeup = server.session.next_wakeup()
         if wakeup is not None:
             self.world.servers.add(server, wakeup)
@@ -260,11 +265,11 @@ class World:
         self.dice = random.Random(seed)
         self.pauses = LocalPauses()
         self.clients, self.servers = Wheel(), Wheel()
+        self.now = 0.0
         self.beats = 0
         self.outcome = Outcome(connections)
         self.convicted: set[Connection] = set()
         self.vanished: dict[Connection, float] = {}
-        self.now = 0.0
         self._order = count()
         self._script: list[tuple[float, int, Callable[[float], None]]] = []
         self.connections = [Connection(self, self._draw()) for _ in range(connections)]
@@ -297,7 +302,7 @@ class World:
             for connection in awake:
                 due = connection.tick(now)
                 if due is not None:
-                    self.clients.add(connection, max(now, due))
+                    self.clients.add(connection, max(now + TINY, due))
             while self._script and self._script[0][0] <= now:
                 heapq.heappop(self._script)[2](now)
 
@@ -313,7 +318,7 @@ class World:
             for server in wheel.wake(slot):
                 due = server.tick(slot)
                 if due is not None:
-                    wheel.add(server, due)
+                    wheel.add(server, max(slot + TINY, due))
 
     def _draw(self) -> Fate:
         fates = list(Fate)

@@ -133,7 +133,8 @@ class Keepalive:
 
     def __init__(self, target: str) -> None:
         self._channel = grpc.insecure_channel(target, KEEPALIVE)
-        self._call: Any = self._channel.unary_stream(HOLD)(b"", wait_for_ready=True)
+        hold: Any = self._channel.unary_stream(HOLD)
+        self._call = hold(b"", wait_for_ready=True)
         self.noticed_at: float | None = None
         next(self._call)
         self._thread = threading.Thread(target=self._wait, daemon=True)

@@ -1,10 +1,10 @@
 """A server that can be made sick: ``python -m bench.detection.node STACK PORT``, port 0 picks one.
 
-It prints its port and takes orders on its standard input. ``block SECONDS``: nothing runs any more, the event loop's thread
-(asyncio) sleeps. ``stick SECONDS``: every worker of the pool sleeps, and calls wait behind them (sync). ``burn SECONDS THREADS``:
-threads compute. ``stall PAUSE EVERY SECONDS``: the loop, or whoever wants the interpreter, stands still for a while, now and
-then. ``fatten PAUSE`` and ``collect EVERY SECONDS``: collections of garbage that take that long. ``standstill`` answers with
-the longest time for which the process did not run as it should, since the last time it was asked.
+It prints its port and takes orders on its standard input. ``block SECONDS``: the event loop's thread sleeps (asyncio). ``stick
+SECONDS``: every worker of the pool sleeps, and calls wait behind them (sync). ``burn SECONDS THREADS``: threads compute.
+``stall PAUSE EVERY SECONDS``: the loop, or whoever wants the interpreter, stands still for a while, now and then.
+``fatten PAUSE`` and ``collect EVERY SECONDS``: collections of garbage that take that long. ``standstill`` answers with the
+longest time for which the process did not run as it should, since the last time it was asked.
 """
 
 from __future__ import annotations
@@ -82,18 +82,18 @@ async def serve_aio(port: int) -> None:
     answer(port=bound)
     loop = asyncio.get_running_loop()
 
-    def on_loop(act: Callable[..., None]) -> Callable[..., None]:
-        return lambda *numbers: loop.call_soon_threadsafe(act, *numbers) and None
+    def block(seconds: float) -> None:
+        loop.call_soon_threadsafe(time.sleep, seconds)
 
-    def stall_loop(*numbers: float) -> None:
-        stall(*numbers, run=on_loop(time.sleep))
+    def stall_loop(pause: float, every: float, seconds: float) -> None:
+        stall(pause, every, seconds, block)
 
-    await asyncio.to_thread(obey, {"block": on_loop(time.sleep), "stall": stall_loop})
+    await asyncio.to_thread(obey, {"block": block, "stall": stall_loop})
 
 
 def obey(special: dict[str, Callable[..., None]]) -> None:
     """Obey orders until there are no more; ``special`` are those that depend on the stack."""
-    orders = {"burn": burn, "fatten": fatten, "collect": collect, **special}
+    orders: dict[str, Callable[..., None]] = {"burn": burn, "fatten": fatten, "collect": collect, **special}
     pulse = Pulse()
     for line in sys.stdin:
         order, *words = line.split()

@@ -1,7 +1,7 @@
 """A process full of clients that count verdicts: ``python -m bench.detection.watcher EACH TARGET…``.
 
-It holds so many heartbeats of each stack to each target and takes orders on its standard input: ``report`` answers with what was
-told since the last report, by verdict. ``stall``, ``fatten`` and ``collect`` are those of :mod:`.node`, for this process.
+It holds so many heartbeats of each stack to each target and takes orders on its standard input: ``report`` answers with what
+was told since the last report, by verdict. ``stall``, ``fatten`` and ``collect`` are those of :mod:`.node`, for this process.
 """
 
 from __future__ import annotations
@@ -86,7 +86,10 @@ class Watcher:
                 answer()
 
     def _stall(self, pause: float, every: float, seconds: float) -> None:
-        stall(pause, every, seconds, run=lambda pause: self._loop.call_soon_threadsafe(time.sleep, pause) and None)
+        def block(seconds: float) -> None:
+            self._loop.call_soon_threadsafe(time.sleep, seconds)
+
+        stall(pause, every, seconds, block)
         stall(pause, every, seconds)
 
 
