@@ -89,7 +89,7 @@ async def test_a_grpcio_that_makes_its_calls_otherwise_makes_them_itself(
         around = grpc_heartbeat.aio.wrap_channel(channel)
         with deadline.limit(30.0):
             assert await around.unary_unary("/a.B/C")(b"fine") == b"fine"
-        method = channel.unary_unary("/a.B/C")
+        method: Any = channel.unary_unary("/a.B/C")
         assert maker(method) is method
     assert _faults.counts()["grpcio_aio_direct.self_test"] == before + 1
 
@@ -100,5 +100,5 @@ async def test_what_is_intercepted_is_not_made_directly() -> None:
             return await continuation(client_call_details, request)
 
     async with grpc.aio.insecure_channel("127.0.0.1:1", interceptors=[Interceptor()]) as channel:
-        method = channel.unary_unary("/a/b")
+        method: Any = channel.unary_unary("/a/b")
         assert maker(method) is method

@@ -91,7 +91,7 @@ def test_a_call_ends_as_it_would_have(
     target: str, request_: Any, timeout: float | None, serializer: Any, deserializer: Any, split: bool
 ) -> None:
     with grpc.insecure_channel(target) as channel:
-        bare = channel.unary_unary(path("UnaryUnary"), serializer, deserializer)
+        bare: Any = channel.unary_unary(path("UnaryUnary"), serializer, deserializer)
         direct = directly(channel.unary_unary(path("UnaryUnary"), serializer, deserializer), split)
         assert outcome(direct, request_, timeout) == outcome(bare, request_, timeout)
 
@@ -99,22 +99,27 @@ def test_a_call_ends_as_it_would_have(
 @pytest.mark.parametrize("split", [False, True])
 def test_a_closed_channel_and_nobody_there_are_told_as_always(split: bool) -> None:
     with grpc.insecure_channel("127.0.0.1:1") as channel:
-        bare = channel.unary_unary(path("UnaryUnary"))
+        bare: Any = channel.unary_unary(path("UnaryUnary"))
         direct = directly(channel.unary_unary(path("UnaryUnary")), split)
         assert outcome(direct, b"x")[2] is outcome(bare, b"x")[2] is grpc.StatusCode.UNAVAILABLE
     assert outcome(direct, b"x") == outcome(bare, b"x")
 
 
+def end_when_made(handle: CancelHandle) -> None:
+    wait_until(lambda: handle.call)
+    handle.end(*VERDICT)
+
+
 @pytest.mark.parametrize("split", [False, True])
 def test_a_handle_ends_a_call_before_and_while_it_is_made(target: str, split: bool) -> None:
     with grpc.insecure_channel(target) as channel:
-        method = channel.unary_unary(path("UnaryUnary"))
+        method: Any = channel.unary_unary(path("UnaryUnary"))
         assert interruptible(method)
         direct = caller(method)
         for waits in (False, True):
             handle = CancelHandle()
             handle.split = split
-            ending = threading.Thread(target=lambda h=handle: (wait_until(lambda: h.call), h.end(*VERDICT)))
+            ending = threading.Thread(target=end_when_made, args=(handle,))
             if waits:
                 ending.start()
             else:
@@ -133,7 +138,7 @@ VERDICT = (grpc.StatusCode.DATA_LOSS, "the test has ended it")
 
 def test_a_split_call_hears_of_its_acceptance(target: str) -> None:
     with grpc.insecure_channel(target) as channel:
-        method = channel.unary_unary(path("UnaryUnary"))
+        method: Any = channel.unary_unary(path("UnaryUnary"))
         assert interruptible(method)
         handle = CancelHandle()
         handle.split = True
@@ -228,7 +233,7 @@ def test_a_grpcio_that_makes_its_calls_otherwise_makes_them_itself(
     with grpc_heartbeat.insecure_channel(target) as channel, deadline.limit(PATIENCE):
         assert channel.unary_unary(path("UnaryUnary"))(b"x") == b"x"
     with grpc.insecure_channel(target) as bare:
-        method = bare.unary_unary(path("UnaryUnary"))
+        method: Any = bare.unary_unary(path("UnaryUnary"))
         assert interruptible(method)
         assert not isinstance(caller(method), DirectCalls)
     assert _faults.counts()["grpcio_blocking.self_test"] == before + 1
@@ -240,8 +245,9 @@ def test_only_grpcios_own_are_made_directly() -> None:
             return continuation(client_call_details, request)
 
     with grpc.insecure_channel("127.0.0.1:1") as channel:
-        intercepted = grpc.intercept_channel(channel, Interceptor()).unary_unary("/a/b")
-        for method in (intercepted, channel.stream_unary("/a/b")):
+        intercepted: Any = grpc.intercept_channel(channel, Interceptor()).unary_unary("/a/b")
+        methods: list[Any] = [intercepted, channel.stream_unary("/a/b")]
+        for method in methods:
             assert interruptible(method)
             assert not isinstance(caller(method), DirectCalls)
         assert channel_under(channel.unary_unary("/a/b")) is None
