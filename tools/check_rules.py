@@ -5,7 +5,7 @@
 - The core reads no clock: ``now`` is a parameter.
 - The wall clock may be stepped, so nobody reads it, except to date what people or other machines read. Such a line says so:
   ``# wall clock: <reason>``.
-- Private modules of grpcio are imported in the files that are named in ``SEAM`` only, ``grpc_heartbeat/_grpcio*.py``.
+- Private modules of grpcio are imported in ``_grpcio*.py`` only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WALL_CLOCKS = {
     *("date.today", "datetime.date.today"),
 }
 WALL_REASON = re.compile(r"#\s*wall clock:\s*\S")
-SEAM = ("_grpcio.py", "_grpcio_aio.py", "_grpcio_client_stream.py", "_grpcio_client_stream_aio.py")
+SEAM = re.compile(r"_grpcio\w*\.py")
 PRIVATE = re.compile(r"grpc\.(?:\w+\.)*_\w")
 
 
@@ -104,11 +104,11 @@ def wall_clocks(source: Source) -> Iterator[Breach]:
 def private_imports(source: Source) -> Iterator[Breach]:
     """Find imports of grpcio's private modules and names."""
     for name, line in imported(source.tree):
-        if PRIVATE.match(name) and source.path.name not in SEAM:
+        if PRIVATE.match(name) and not SEAM.fullmatch(source.path.name):
             yield Breach(
                 source.path,
                 line,
-                f"{name} is private to grpcio; only grpc_heartbeat/_grpcio*.py may import it",
+                f"{name} is private to grpcio; only _grpcio*.py may import it",
             )
 
 

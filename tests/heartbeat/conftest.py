@@ -18,9 +18,9 @@ def loop() -> Iterator[LoopThread]:
     thread.close()
 
 
-@pytest.fixture(params=["sync", "aio"])
+@pytest.fixture(params=[*SERVERS])
 def serve(request: pytest.FixtureRequest, loop: LoopThread) -> Iterator[Callable[..., Server]]:
-    """Start servers of one stack; they are closed after the test."""
+    """Start servers of one stack and engine; they are closed after the test."""
     servers: list[Server] = []
 
     def start(*args: Any, **options: Any) -> Server:

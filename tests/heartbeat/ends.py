@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 import grpc
 import grpc.aio
@@ -14,7 +16,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from grpc_heartbeat import _grpcio_client_stream, _grpcio_client_stream_aio
+from grpc_heartbeat import (
+    _grpcio_client_stream,
+    _grpcio_client_stream_aio,
+    _grpcio_server_stream,
+    _grpcio_server_stream_aio,
+)
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.heartbeat_events import StreamFailed
@@ -43,6 +50,8 @@ class Server:
 
     board: HealthBoard
     target: str
+    public = False
+    """Whether its streams are moved by public API alone."""
 
     def close(self) -> None:
         raise NotImplementedError
@@ -54,7 +63,8 @@ class SyncServer(Server):
         self.server = grpc.server(self.pool, options=OPTIONS)
         self.board = HealthBoard()
         if heartbeats:
-            server.add_to_server(self.server, **{"identity": SERVER, "board": self.board, **options})
+            with by_public_api(self.public):
+                server.add_to_server(self.server, **{"identity": SERVER, "board": self.board, **options})
         self.target = f"127.0.0.1:{self.server.add_insecure_port(f'127.0.0.1:{port}')}"
         self.server.start()
 
@@ -73,13 +83,35 @@ class AioServer(Server):
     async def _start(self, port: int, heartbeats: bool, options: dict[str, Any]) -> None:
         self.server = grpc.aio.server(options=OPTIONS)
         if heartbeats:
-            server_aio.add_to_server(self.server, **{"identity": SERVER, "board": self.board, **options})
+            with by_public_api(self.public):
+                server_aio.add_to_server(self.server, **{"identity": SERVER, "board": self.board, **options})
         self.target = f"127.0.0.1:{self.server.add_insecure_port(f'127.0.0.1:{port}')}"
         await self.server.start()
 
     def close(self) -> None:
         self._loop.run(self.server.stop(None))
         self.board.close()
+
+
+class ThreadedServer(SyncServer):
+    """One whose streams hold a thread each."""
+
+    public = True
+
+
+class PublicAioServer(AioServer):
+    """One that joins no operations."""
+
+    public = True
+
+
+@contextlib.contextmanager
+def by_public_api(wanted: bool) -> Iterator[None]:
+    """Have servers that are set up meanwhile use the public API alone, if that is ``wanted``."""
+    with contextlib.ExitStack() as stack:
+        for seam in (_grpcio_server_stream, _grpcio_server_stream_aio) if wanted else ():
+            stack.enter_context(mock.patch.object(seam, "usable", return_value=False))
+        yield
 
 
 class Client:
@@ -172,7 +204,14 @@ class AioClient(Client):
         self._loop.run(self.channel.close())
 
 
-SERVERS: dict[str, Callable[..., Server]] = {"sync": SyncServer, "aio": AioServer}
+SERVERS: dict[str, Callable[..., Server]] = {
+    "sync": SyncServer,
+    "sync threads": ThreadedServer,
+    "aio": AioServer,
+    "aio public": PublicAioServer,
+}
+"""By stack and engine."""
+
 ENGINES = ("sync", "aio", "sync public", "aio public")
 """The engines of a client's stream."""
 
