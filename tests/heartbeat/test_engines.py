@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import random
 import threading
@@ -85,14 +86,16 @@ def test_many_heartbeats_on_a_loop_have_no_task_of_ours_each(target: str, batche
             heartbeats = [AioHeartbeat(channel, PATIENT, CLIENT) for _ in range(MANY)]
             for heartbeat in heartbeats:
                 heartbeat.start()
-            enough = asyncio.Event()
+            quiet, enough = set(heartbeats), asyncio.Event()
 
-            def heard(_: Any) -> None:
-                if all(heartbeat.snapshot().acked for heartbeat in heartbeats):
-                    enough.set()
+            def hear(heartbeat: AioHeartbeat, event: Any) -> None:
+                if isinstance(event, BeatAcked):
+                    quiet.discard(heartbeat)
+                    if not quiet:
+                        enough.set()
 
             for heartbeat in heartbeats:
-                heartbeat.observers.add(heard)
+                heartbeat.observers.add(functools.partial(hear, heartbeat))
             await enough.wait()
             tasks = [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             await asyncio.gather(*(heartbeat.close() for heartbeat in heartbeats))
