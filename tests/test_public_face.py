@@ -29,6 +29,7 @@ SYNC_NAMES = {
     "PoolPolicy",
     "PooledChannel",
     "ServerPolicy",
+    "StreamLimits",
     "TimeoutPolicy",
     "Timeouts",
     "add_to_server",

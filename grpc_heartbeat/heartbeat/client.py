@@ -132,8 +132,7 @@ class SyncHeartbeat(Heartbeat):
     def _tell(self, event: Event, beats: ClientBeats | None) -> None:
         if self.guard is not None:
             self.guard(event)
-        if beats is not None:
-            beats.observe(event)
+        self._tracing.observe(event, beats)
         if self.observers:
             teller.tell(lambda: self.observers.emit(event))
         if beat_events:

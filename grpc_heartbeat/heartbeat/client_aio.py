@@ -180,8 +180,7 @@ class AioHeartbeat(Heartbeat):
     def _tell(self, event: Event, beats: ClientBeats | None) -> None:
         if self.guard is not None:
             self.guard(event)
-        if beats is not None:
-            beats.observe(event)
+        self._tracing.observe(event, beats)
         if self.observers:
             self.observers.emit(event)
         if beat_events:
