@@ -223,13 +223,13 @@ async def _hang_in_a_scope(channel: Any, relay: Relay) -> Any:
 
 
 class Passing(grpc.aio.UnaryUnaryClientInterceptor):
-    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
-        return await (await continuation(details, request))
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await (await continuation(client_call_details, request))
 
 
 class SyncPassing(grpc.UnaryUnaryClientInterceptor):
-    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
-        return continuation(details, request)
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(client_call_details, request)
 
 
 def test_calls_behind_interceptors_end_with_their_connection(loop: LoopThread) -> None:
