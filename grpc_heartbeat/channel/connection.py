@@ -104,7 +104,7 @@ class Connection(_Connection):
     def wait(self, call: Waiting) -> None:
         """Tell ``call`` when the channel has a connection, until it is told or ``leave`` is called."""
         with self._lock:
-            self._waited += 1
+            self._waited += self._read is not None
             self._waiting.add(call)
             if len(self._waiting) > 1:
                 return
@@ -116,7 +116,10 @@ class Connection(_Connection):
                 self._timer.arm(now + _LOOK_EVERY)
 
     def waited(self) -> int:
-        """Return how many calls have found no connection so far: one that stood before has been lost since."""
+        """Return how many calls have found no connection so far: one that stood before has been lost since.
+
+        Always 0 where the channel's state cannot be looked at.
+        """
         return self._waited
 
     def leave(self, call: Waiting) -> None:

@@ -19,6 +19,8 @@ import enum
 class BeatState(enum.Enum):
     """Where the machine is."""
 
+    __hash__ = object.__hash__  # an enumeration's own is a function in Python, and this is looked up for each beat
+
     IDLE = "idle"
     SENDING = "sending"
     WAITING = "waiting"
@@ -27,6 +29,8 @@ class BeatState(enum.Enum):
 
 class BeatInput(enum.Enum):
     """What moves it."""
+
+    __hash__ = object.__hash__
 
     SEND = "send"
     WRITTEN = "written"
