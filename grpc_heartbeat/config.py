@@ -170,7 +170,7 @@ class HeartbeatPolicy:
             rise from 1 failure, each with its pause in seconds and its spread, a share from 0 to 1. Default: none.
         silence: Seconds of silence after which the peer is convicted, whatever its past. Default: as long as ``misses`` beats.
         tolerance: Seconds of silence that suspicion allows beyond what is usual for this peer, before it convicts earlier than
-            ``silence``. Default: ``silence`` less one interval.
+            ``silence``. Default: ``silence`` less one interval, at least ``timeout``.
         suspicion: How surprising silence must be to convict: φ, at most 300. Default 8, wrong once in 10⁸ regular echoes.
         deviation: Least standard deviation of echoes, in seconds, that suspicion assumes. Default 0.1.
         overloaded: Queue delay or loop lag in seconds from which acks mean OVERLOADED; it ends below half of it. Default 0.1.

@@ -84,7 +84,6 @@ class Switch(Generic[AnyChannel]):
                 self._let_through()
         except Exception as error:
             _faults.record("channel.switch", error)
-            self._let_through()
 
     def wait(self, waiter: Waiter) -> bool:
         """Call ``waiter`` once when calls are let through; return False, and do nothing, if they are."""
@@ -120,7 +119,7 @@ class Switch(Generic[AnyChannel]):
         if event.silent:
             for error in old.scope.convict(event.why):
                 _faults.record("channel.convict", error)
-        made = self._fitter.make(event.generation)
+        made = self._make(event.generation)
         fresh = Passage(old.channel if made is None else made, event.generation)
         with self._lock:
             over = self.over
@@ -135,6 +134,13 @@ class Switch(Generic[AnyChannel]):
         self._fitter.moved(old.channel, fresh.channel, event.pause)
         if made is not None:
             old.scope.retire(lambda: self._idle(old))
+
+    def _make(self, generation: int) -> AnyChannel | None:
+        try:
+            return self._fitter.make(generation)
+        except Exception as error:
+            _faults.record("channel.make", error)
+            return None
 
     def _idle(self, passage: Passage[AnyChannel]) -> None:
         with self._lock:

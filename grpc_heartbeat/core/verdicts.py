@@ -110,7 +110,7 @@ class JudgePolicy:
     def of(cls, policy: HeartbeatPolicy) -> JudgePolicy:
         """Return what ``policy`` says, with its defaults worked out."""
         limit = policy.misses * policy.interval if policy.silence is None else policy.silence
-        tolerance = max(0.0, limit - policy.interval) if policy.tolerance is None else policy.tolerance
+        tolerance = max(limit - policy.interval, policy.beat_timeout) if policy.tolerance is None else policy.tolerance
         return cls(limit, tolerance, policy.suspicion, policy.deviation, policy.overloaded, policy.overloaded_acks)
 
 

@@ -475,6 +475,24 @@ def test_a_late_echo_proves_that_the_peer_is_there_and_lifts_nothing() -> None:
     assert judge.verdict is STUCK
 
 
+def test_a_slow_peer_that_is_seldom_asked_is_not_silent_between_its_late_echo_and_the_next_beat() -> None:
+    judge = Judge(POLICY, LocalPauses(), 0.0)
+    for event in (*ACKED, *MISSED, LateEcho(1.7, 2, 0.5)):
+        judge.apply(event)
+    assert judge.next_wakeup(1.7) is None
+    judge.wake(60.0)
+    assert judge.verdict is LATE
+    judge.apply(BeatSent(61.2, 3))
+    judge.wake(61.2 + LIMIT)
+    assert judge.verdict is DOWN
+
+
+def test_a_single_miss_convicts_no_earlier_than_it_is_found() -> None:
+    assert JudgePolicy.of(HeartbeatPolicy(interval=5, misses=1)).accepted_pause == 1.0
+    policy = JudgePolicy.of(HeartbeatPolicy(silence=7, tolerance=0, suspicion=12, deviation=0.2, overloaded=1))
+    assert policy == JudgePolicy(7.0, 0.0, 12.0, 0.2, 1.0, 2)
+
+
 def test_proof_of_a_transport_does_not_help_a_peer_that_refused_the_connection() -> None:
     judge = Judge(POLICY, LocalPauses(), 0.0)
     judge.apply(failed("lost", opened=False))

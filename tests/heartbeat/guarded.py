@@ -32,7 +32,7 @@ class Business:
         self.hanging = 0
         self.pool = ThreadPoolExecutor(workers)
         self.server = grpc.server(self.pool, options=OPTIONS)
-        self.board = hb.add_to_server(self.server)
+        self.board = hb.add_to_server(self.server, workers=self.pool)
         self.server.add_generic_rpc_handlers(
             (
                 handlers(

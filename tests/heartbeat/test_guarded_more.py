@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -219,6 +220,45 @@ async def _hang_in_a_scope(channel: Any, relay: Relay) -> Any:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
     return caught.value
+
+
+class Passing(grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await (await continuation(client_call_details, request))
+
+
+class SyncPassing(grpc.UnaryUnaryClientInterceptor):
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(client_call_details, request)
+
+
+def test_calls_behind_interceptors_end_with_their_connection(loop: LoopThread) -> None:
+    business = Business()
+    with Relay(business.target) as relay:
+        client = AioGuarded(loop, relay.target, interceptors=[Passing()])
+        sync = SyncGuarded(loop, relay.target)
+        client.up()
+        sync.up()
+        method: Any = grpc.intercept_channel(sync.channel, SyncPassing()).unary_unary(ECHO)
+        around: Any = hb.wrap_channel(
+            grpc.intercept_channel(grpc.insecure_channel(relay.target), SyncPassing()), heartbeat=BEATS, breaker=BREAKER
+        )
+        wait_until(lambda: heartbeat_of(around).state == "up")
+        with ThreadPoolExecutor(2) as pool:
+            calls = [
+                client.start("unary-unary", HANG),
+                pool.submit(method, HANG),
+                pool.submit(around.unary_unary(ECHO), HANG),
+            ]
+            wait_until(lambda: business.hanging == len(calls))
+            relay.freeze()
+            for call in calls:
+                ended_by_breaker(call.exception(5))
+        relay.thaw()
+        around.close()
+        sync.close()
+        client.close()
+    business.close()
 
 
 def test_requests_are_made_in_the_scope_of_the_caller() -> None:
