@@ -102,6 +102,8 @@ class GuardedChannel(Channel):
         self._fitter.heartbeat = heartbeat
         self.breaker = ChannelBreaker(heartbeat, self._policy, name)
         heartbeat.guard = Ears(self.switch, self.breaker)
+        switch = self.switch  # not this channel, which may be dropped
+        heartbeat.unconnected = lambda: switch.current.channel.connection.waited()
         heartbeat.owner = weakref.ref(self)
         heartbeat.start()
 

@@ -112,6 +112,8 @@ class GuardedChannel(Channel):
         self._fitter.heartbeat = heartbeat
         self.breaker = ChannelBreaker(heartbeat, self._policy, name)
         heartbeat.guard = Ears(self.switch, self.breaker)
+        switch = self.switch  # not this channel, which may be dropped
+        heartbeat.unconnected = lambda: switch.current.channel.connection.waited()
         heartbeat.owner = weakref.ref(self)
         self._heartbeat_started = False
         self._start_heartbeat()

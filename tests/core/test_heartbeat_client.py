@@ -94,7 +94,9 @@ def test_a_snapshot_tells_what_the_peer_said() -> None:
     assert (known.rtt.samples, known.rtt.max) == (2, 0.3)
     assert (known.verdict, known.verdict_since, known.why) == (Verdict.LATE, 3.0, "1 in a row not echoed")
     assert (known.write, known.echo, known.operational) == (Side.ALIVE, Side.STALE, False)
-    later = client.snapshot_at(15.0)
+    assert known.phi == 0, "nothing is awaited after the late echo"
+    client.publish([BeatSent(5.0, 3)])
+    known, later = client.snapshot, client.snapshot_at(19.0)
     assert later.phi > known.phi >= 0
     assert later == replace(known, phi=later.phi)
 
