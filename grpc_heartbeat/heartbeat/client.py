@@ -15,16 +15,18 @@ import grpc
 
 from grpc_heartbeat._call_events import beat_events
 from grpc_heartbeat._grpcio import state_reader
+from grpc_heartbeat._grpcio_client_stream import CompletionStream, method_of
 from grpc_heartbeat._ticks import Ticks, ticks
 from grpc_heartbeat._timers import clock
 from grpc_heartbeat.channel.connection import READY
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.levels import Level
 from grpc_heartbeat.heartbeat import calls
 from grpc_heartbeat.heartbeat.delivery import teller
 from grpc_heartbeat.heartbeat.driver import Heartbeat
 from grpc_heartbeat.heartbeat.stream import PublicStream
-from grpc_heartbeat.heartbeat.streams import Stream
+from grpc_heartbeat.heartbeat.streams import Listener, Stream
 from grpc_heartbeat.telemetry.beats import ClientBeats
 
 _JOIN_LIMIT = 5.0
@@ -93,7 +95,9 @@ class SyncHeartbeat(Heartbeat):
             teller.flush(_JOIN_LIMIT)
 
     def _use(self, channel: Any) -> None:
+        self._channel = channel
         self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
+        self._method = method_of(self._open_stream)
         self._read_state = state_reader(channel)
 
     def _now(self) -> float:
@@ -103,7 +107,18 @@ class SyncHeartbeat(Heartbeat):
         return ticks()
 
     def _new_stream(self) -> Stream:
-        return PublicStream(self._open_stream, self, f"grpc-heartbeat {self.name}".rstrip())
+        level = self._client.level
+        if level is Level.HEARTBEAT:
+            return self._stream_of(self._open_stream, self)
+        from grpc_heartbeat.heartbeat.fallback import SyncHealthStream
+
+        return SyncHealthStream(self._channel, level, self.policy, self, self._stream_of)
+
+    def _stream_of(self, open_stream: Any, listener: Listener) -> Stream:
+        method = self._method if open_stream is self._open_stream else method_of(open_stream)
+        if method is not None:
+            return CompletionStream(method, listener)
+        return PublicStream(open_stream, listener, f"grpc-heartbeat {self.name}".rstrip())
 
     def _connected(self) -> bool:
         return self._ready() is not False

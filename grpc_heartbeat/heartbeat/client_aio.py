@@ -19,10 +19,11 @@ from grpc_heartbeat._call_events import beat_events
 from grpc_heartbeat._ticks import Ticks, loop_ticks
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.levels import Level
 from grpc_heartbeat.heartbeat import calls
 from grpc_heartbeat.heartbeat.driver import Heartbeat
 from grpc_heartbeat.heartbeat.stream_aio import PublicStream
-from grpc_heartbeat.heartbeat.streams import Stream
+from grpc_heartbeat.heartbeat.streams import Listener, Stream
 from grpc_heartbeat.telemetry.beats import ClientBeats
 
 _ALONE = nullcontext()
@@ -102,6 +103,7 @@ class AioHeartbeat(Heartbeat):
             raise
 
     def _use(self, channel: Any) -> None:
+        self._channel = channel
         self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
         self._get_state = channel.get_state
 
@@ -113,7 +115,15 @@ class AioHeartbeat(Heartbeat):
         return self._ticks
 
     def _new_stream(self) -> Stream:
-        return PublicStream(self._open_stream, self)
+        level = self._client.level
+        if level is Level.HEARTBEAT:
+            return self._stream_of(self._open_stream, self)
+        from grpc_heartbeat.heartbeat.fallback_aio import AioHealthStream
+
+        return AioHealthStream(self._channel, level, self.policy, self, self._stream_of)
+
+    def _stream_of(self, method: Any, listener: Listener) -> Stream:
+        return PublicStream(method, listener)
 
     def _connected(self) -> bool:
         return self._get_state() in _CONNECTED

@@ -134,9 +134,7 @@ class SyncGuarded(Guarded):
 class AioGuarded(Guarded):
     ways = tuple(WAYS_AIO)
 
-    def __init__(
-        self, loop: LoopThread, target: str, breaker: hb.BreakerPolicy = BREAKER, **options: Any
-    ) -> None:
+    def __init__(self, loop: LoopThread, target: str, breaker: hb.BreakerPolicy = BREAKER, **options: Any) -> None:
         super().__init__()
         self._loop = loop
         loop.run(self._make(target, {"heartbeat": BEATS, "breaker": breaker, **options}))
