@@ -195,6 +195,7 @@ class CompletionStream:
             return self._send(*self._waiting.popleft())
         if self._finishing:
             self._finishing = False
+            self._number = 0
             self._sending = self._begin((_SendClose(0),), self._sent)
             return self._sending
         return False

@@ -5,8 +5,8 @@ Stream handlers do not see that: each holds a thread that waits. Here a handler 
 returns; its tags run on that one thread. So they must be quick, and nothing that they raise may get out of them: it would end
 the thread, and with it the server.
 
-grpcio's own bookkeeping is kept. A call's ``state`` has a set ``due`` with a token for each operation that has not completed; the call
-is forgotten when that is empty and the RPC is over. ``state.condition`` guards it, and is this stream's lock, too.
+grpcio's own bookkeeping is kept. A call's ``state`` has a set ``due`` with a token for each operation that has not completed;
+the call is forgotten when that is empty and the RPC is over. ``state.condition`` guards it, and is this stream's lock, too.
 
 At most one receiving and one sending operation are under way at a time. ``answer`` is both in one, which completes when the
 next message is here; until then nothing else can be sent.
@@ -41,7 +41,7 @@ try:
     _possibly_finish: Any = _server._possibly_finish_call
     _is_active: Any = _server._is_rpc_state_active
     _codes: Any = _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE
-    _OPEN, _CLOSED = _server._OPEN, _server._CLOSED
+    _OPEN, _CLOSED, _CANCELLED = _server._OPEN, _server._CLOSED, _server._CANCELLED
     _found = True
 except (ImportError, AttributeError):  # pragma: no cover - a later grpcio
     _found = False
@@ -55,7 +55,7 @@ class Handler(Protocol):
     """Who hears what happens to a stream, on the server's one thread: it must be quick. What it raises ends the RPC."""
 
     def received(self, data: bytes | None) -> None:
-        """Take in a message, and start the next receiving operation; ``None``: the client has ended its side, or the RPC is over."""
+        """Take in a message, and receive the next; ``None``: the client has ended its side, or the RPC is over."""
 
     def sent(self) -> None:
         """Note that the message of ``send`` was taken, or will never be. The next one may be sent."""
@@ -79,7 +79,9 @@ class ServerStream:
         """Whether a ``send`` is under way."""
         self.joined = False
         """Whether an ``answer`` is under way, so that nothing else can be sent."""
-        self.lock: threading.Condition = state.condition
+        self.lock: Any = getattr(
+            state.condition, "_lock", state.condition
+        )  # that of the condition: a tenth of the price
         """Held while the RPC's state changes; who has it may take it again."""
 
     def begin(self, handler: Handler) -> bool:
@@ -88,26 +90,29 @@ class ServerStream:
             if not self._state.initial_metadata_allowed:
                 return False
             self._handler = handler
-            self._receiving = self._start((_SendHeaders(None, 0), _Receive(0)), self._on_received, _RECEIVING)
-            if self._receiving:
+            begun = self._receive((_SendHeaders(None, 0), _Receive(0)))
+            if begun:
                 self._state.initial_metadata_allowed = False
-            return self._receiving
+            return begun
 
     def receive(self) -> bool:
         """Receive the next message."""
         with self.lock:
-            if self._receiving:
-                return False
-            self._receiving = self._start((_Receive(0),), self._on_received, _RECEIVING)
-            return self._receiving
+            return not self._receiving and self._receive((_Receive(0),))
 
     def answer(self, data: bytes) -> bool:
         """Send ``data`` and receive the next message, in one operation."""
-        with self.lock:
-            if self._receiving or self.sending:
+        state = self._state
+        with self.lock:  # the way of nearly every beat: no function of ours is called
+            if self._receiving or self.sending or state.statused or state.client is _CANCELLED:
                 return False
-            self._receiving = self.joined = self._start((_Send(data, 0), _Receive(0)), self._on_received, _RECEIVING)
-            return self._receiving
+            state.due.add(_RECEIVING)
+            self._receiving = self.joined = True
+            if self._call.start_server_batch((_Send(data, 0), _Receive(0)), self._on_received) == 0:
+                return True
+            state.due.discard(_RECEIVING)
+            self._receiving = self.joined = False
+            return False
 
     def send(self, data: bytes) -> bool:
         """Send ``data``."""
@@ -135,6 +140,13 @@ class ServerStream:
         """Tell the handler nothing any more."""
         self._handler = None
 
+    def _receive(self, operations: tuple[Any, ...]) -> bool:
+        self._receiving = True  # now: the message may be here before the call that asks for it has returned
+        if self._start(operations, self._on_received, _RECEIVING):
+            return True
+        self._receiving = False
+        return False
+
     def _start(self, operations: tuple[Any, ...], tag: Callable[[Any], Any], token: str) -> bool:
         state = self._state
         if not _is_active(state):
@@ -142,7 +154,7 @@ class ServerStream:
         state.due.add(token)
         started = False
         try:
-            started = self._call.start_server_batch(operations, tag) == 0
+            started = bool(self._call.start_server_batch(operations, tag) == 0)
         finally:
             if not started:
                 state.due.discard(token)
@@ -151,16 +163,19 @@ class ServerStream:
     def _on_received(self, event: Any) -> Any:
         try:
             message = event.batch_operations[-1].message() if event.success else None
-            with self.lock:
-                self._receiving = self.joined = False
-                if message is None and self._state.client is _OPEN:
-                    self._state.client = _CLOSED
+            self._receiving = self.joined = False  # whoever has the lock sees the one or the other, and may
+            if message is None:
+                with self.lock:
+                    if self._state.client is _OPEN:
+                        self._state.client = _CLOSED
             handler = self._handler
             if handler is not None:
                 try:
                     handler.received(message)
                 except BaseException as error:
                     self._failed(error)
+            if self._receiving:
+                return _GOES_ON
             with self.lock:
                 return _GOES_ON if self._receiving else self._finish(_RECEIVING)
         except BaseException as error:  # out of here, it would end the server's thread

@@ -40,6 +40,7 @@ class Ticks:
         self._wheel = Wheel()
         self._lock = threading.Lock()
         self._alarm = driver.alarm(self._turn)
+        self._turned_out: set[Member] | None = None
         self._watching = False
         self._collections: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
 
@@ -55,6 +56,8 @@ class Ticks:
         """Have ``member`` woken no more; a tick that is on its way still comes."""
         with self._lock:
             self._wheel.remove(member)
+            if self._turned_out is not None:
+                self._turned_out.add(member)
             if not self._wheel.members:
                 self._alarm.cancel()
                 self._watch()
@@ -73,14 +76,18 @@ class Ticks:
         with self._lock:
             now, planned = self.now(), self._wheel.next_wakeup()
             awake = self._wheel.wake(now)
+            gone: set[Member] = set()  # those who are removed while they, or others, are ticked
+            self._turned_out = gone
             while self._collections:
                 self.pauses.add(*self._collections.popleft(), "garbage collection")
             if awake and planned is not None:
                 self.pauses.tick(planned, now)
         again = [(member, due) for member in awake if (due := self._tick(member, now)) is not None]
         with self._lock:
+            self._turned_out = None
             for member, due in again:
-                self._wheel.add(member, due)
+                if member not in gone:
+                    self._wheel.add(member, due)
             self._arm()
             if self._watching != (self._wheel.members > 0):
                 self._watch()

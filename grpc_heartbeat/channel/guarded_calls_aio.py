@@ -125,13 +125,7 @@ async def _requests_in(scope: Scope | None, requests: Any) -> AsyncIterator[Any]
             yield request
 
 
-class GuardedUnaryUnary(_Guarded, AioUnaryUnaryBase):
-    """A unary-unary method."""
-
-    _kind = "unary_unary"
-    _ended = EndedUnaryUnaryCall
-    _waiting = WaitingUnaryUnaryCall
-
+class _UnaryRequest(_Guarded):
     def __call__(
         self,
         request: Any,
@@ -152,15 +146,21 @@ class GuardedUnaryUnary(_Guarded, AioUnaryUnaryBase):
         )
 
 
-class GuardedUnaryStream(_Guarded, AioUnaryStreamBase):
+class GuardedUnaryUnary(_UnaryRequest, AioUnaryUnaryBase):
+    """A unary-unary method."""
+
+    _kind = "unary_unary"
+    _ended = EndedUnaryUnaryCall
+    _waiting = WaitingUnaryUnaryCall
+
+
+class GuardedUnaryStream(_UnaryRequest, AioUnaryStreamBase):
     """A unary-stream method."""
 
     _kind = "unary_stream"
     _streams = True
     _ended = EndedUnaryStreamCall
     _waiting = WaitingUnaryStreamCall
-
-    __call__ = GuardedUnaryUnary.__call__
 
 
 class _StreamingRequests(_Guarded):

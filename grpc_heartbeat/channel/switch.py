@@ -47,7 +47,7 @@ class Passage(Generic[AnyChannel]):
 class Fitter(Protocol[AnyChannel]):
     """How a stack makes, moves to, and closes channels."""
 
-    def make(self, generation: int) -> AnyChannel | None:
+    def make(self, generation: int, /) -> AnyChannel | None:
         """Return a channel with a connection of its own, or ``None`` if none can be made."""
 
     def moved(self, old: AnyChannel, new: AnyChannel, after: float) -> None:

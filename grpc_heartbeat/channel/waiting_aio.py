@@ -207,9 +207,10 @@ class _Responses(_Waiting):
         return self
 
     async def __anext__(self) -> Any:
-        if self._next is None:
-            self._next = (await self._real()).__aiter__().__anext__
-        return await self._next()
+        step = self._next
+        if step is None:
+            self._next = step = (await self._real()).__aiter__().__anext__
+        return await step()
 
     async def read(self) -> Any:
         return await (await self._real()).read()

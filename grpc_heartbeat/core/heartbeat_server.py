@@ -6,17 +6,17 @@ The server answers: hello with hello, each beat with an ack that carries its ser
 like. Once it drains, its next answer is followed by a goodbye and the stream ends. Its own first frame is always a hello,
 whatever the client sent first. Frames that make no sense here (unknown kinds, a second hello, acks of nothing) are counted.
 
-*Silence.* A client promises with each beat when the next comes. One that stays silent for :data:`PATIENCE` such spans is held to
-be gone, so that half-open connections do not hold streams for ever. A beat only stores when it came; what is overdue is found
-by looking at all streams now and then (``wake`` at ``next_wakeup``). The same look finds answers that nobody takes
+*Silence.* A client promises with each beat when the next comes. One that stays silent for :data:`PATIENCE` such spans is held
+to be gone, so that half-open connections do not hold streams for ever. A beat only stores when it came; what is overdue is
+found by looking at all streams now and then (``wake`` at ``next_wakeup``). The same look finds answers that nobody takes
 (``unread_since``), beats of the server's own that were not echoed (``own_beats.py``), and streams whose time to part is over.
 
-*Two ways to send.* A driver that can send an answer and wait for the next frame in one operation does so while ``joined`` is true;
-it is cheaper, but nothing else can be sent until that frame is here. So it is for clients that beat so fast that a goodbye
-can wait for the next answer, or that also read it in the stream's trailing metadata, and not where the server beats, too.
+*Two ways to send.* A driver that can send an answer and wait for the next frame in one operation does so while ``joined`` is
+true; it is cheaper, but nothing else can be sent until that frame is here. So it is for clients that beat so fast that a
+goodbye can wait for the next answer, or that also read it in the stream's trailing metadata, and not where the server beats.
 
-*Ends.* ``over`` means that nothing more is said. If the goodbye was the server's (``parted``), the driver waits for the client to
-end its side, :data:`PARTING` seconds at most: a stream that the server ends before the client did is reset, and what the
+*Ends.* ``over`` means that nothing more is said. If the goodbye was the server's (``parted``), the driver waits for the client
+to end its side, :data:`PARTING` seconds at most: a stream that the server ends before the client did is reset, and what the
 client has not read by then is lost, the goodbye too. ``refusal`` says what to end it with if the client broke a limit.
 
 What the driver does: it sends the frames that ``receive`` returns, in order; it calls ``wake`` at ``next_wakeup`` and does what
@@ -52,7 +52,7 @@ QUICK = 1.0
 """Seconds between beats up to which a goodbye can wait for the next answer."""
 
 LONGEST_JOINED = 60.0
-"""Promised seconds up to which sending and waiting may be joined: whether the answer was taken is seen by the next beat only."""
+"""Promised seconds up to which sending and waiting may be joined: only the next beat shows that the answer was taken."""
 
 LIMITS = StreamLimits()
 

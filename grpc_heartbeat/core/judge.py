@@ -17,7 +17,8 @@ Verdicts
 
 A connection begins in REOPEN, with both sides stale. UP and OVERLOADED are said by an echo only; that a stream was opened is
 not enough. DOWN and STUCK are convictions (``Verdict.convicts``), which an echo in time, a goodbye or a refusal lifts: each of
-them is an answer. REOPEN turns into DOWN if no answer comes within ``limit`` of opening a stream.
+them is an answer. REOPEN turns into DOWN if no answer comes within ``limit``, counted from the opening of the stream after an
+answer, or from the silence that was there when the stream was lost.
 
 A conviction is *silent* if nothing but silence led to it: the connection still stands, and whatever waits on it waits in vain.
 Of the others, that it was lost or refused, gRPC tells the calls that are concerned.
@@ -150,9 +151,7 @@ class Judge:
             return
         if self._opening_since is not None and now >= self._due(self._opening_since, self._policy.limit, now):
             self._opening_since = None
-            self._enter(
-                now, Verdict.DOWN, f"no answer within {self._policy.limit:g} s of opening a stream", silent=True
-            )
+            self._enter(now, Verdict.DOWN, f"no answer for {self._policy.limit:g} s", silent=True)
         unusual = self._phi.patience(self._policy.threshold, accept_pause=False)
         if self._writing_since is not None and now >= self._due(self._writing_since, unusual, now):
             self._turn(now, "write", Side.STALE)
@@ -289,16 +288,15 @@ class Judge:
             self._reopen(now, why, unless=(*CONVICTED, Verdict.LATE))
         elif not event.opened:
             self._enter(now, Verdict.DOWN, why)
-        elif self.verdict is Verdict.LATE:
-            self._enter(now, Verdict.DOWN, f"{why}, after missed beats")
         else:
             self._reopen(now, why, unless=CONVICTED)
 
     def _failed_silently(self, now: float, why: str) -> None:
-        silent = self._silent_since
-        patience = self._phi.patience(self._policy.threshold)
-        if silent is not None and self.pauses.excused(silent, now) > 0 and now < self._due(silent, patience, now):
-            self._suspend(now, silent)
+        since, patience = self._silent_since, self._phi.patience(self._policy.threshold)
+        if since is None:
+            since, patience = self._opening_at, self._policy.limit
+        if since is not None and self.pauses.excused(since, now) > 0 and now < self._due(since, patience, now):
+            self._suspend(now, since)
             self._reopen(now, f"{why}, while this process did not run", unless=CONVICTED)
         else:
             self._convict(now, why)
@@ -310,7 +308,7 @@ class Judge:
 
     def _reopen(self, now: float, why: str, *, unless: tuple[Verdict, ...]) -> None:
         if self.verdict not in unless:
-            waiting = self._opening_since
+            waiting = self._silent_since if self._opening_since is None else self._opening_since
             self._settle()
             self._opening_since = waiting
             self._enter(now, Verdict.REOPEN, why)

@@ -13,7 +13,8 @@ There is one at a time: while it waits its age is the delay, and stuck workers d
 *Loop lag* is how late the loop calls something that was due (:class:`LagProbe`).
 
 Both need something done between the acks, by a tick. :class:`Rhythm` says when: four times between two readings, every
-:data:`QUICKEST` to :data:`SLOWEST` seconds, and not at all once nobody has asked for a while.
+:data:`QUICKEST` to :data:`SLOWEST` seconds, and not at all once nobody has asked for a while. What happens between two looks
+shows as that much less.
 
 What the driver does: for an ack, if the last reading is older than :data:`CACHED`, it tells the rhythm (``asked``) and reads
 the meter. From the first reading on it looks at the probes, at the instants that the rhythm names. Readings, looks and the
@@ -28,7 +29,7 @@ CACHED = 0.1
 """Seconds for which a reading serves all acks."""
 
 QUICKEST = 0.05
-SLOWEST = 0.5
+SLOWEST = 0.1
 
 LINGER = 2.5
 """How many of its callers' intervals a meter goes on without being asked."""

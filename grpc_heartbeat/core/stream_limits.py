@@ -161,5 +161,6 @@ class Pace:
         """Return why the stream is ended."""
         return (
             f"more than {self._per_window / self.WINDOW:g} heartbeats a second on one stream, and no fewer after "
-            f"{self.PATIENCE:g} s of advice; heed advised_interval_millis, or raise StreamLimits.beats_per_second of add_to_server"
+            f"{self.PATIENCE:g} s of advice; heed advised_interval_millis, or raise StreamLimits.beats_per_second of "
+            "add_to_server"
         )

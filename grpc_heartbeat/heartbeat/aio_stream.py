@@ -1,8 +1,8 @@
 """A heartbeat stream of an asyncio server: who may write when, what the wheel finds, and how it ends.
 
-The stream's own coroutine (``servicer_aio.py``) reads, answers and waits. Others have something to say, too: a drain its goodbye,
-a server that beats its beats. Writes never overlap: whoever finds one under way leaves its frames in the outbox, which the writer
-empties before it is done.
+The stream's own coroutine (``servicer_aio.py``) reads, answers and waits. Others have something to say, too: a drain its
+goodbye, a server that beats its beats. Writes never overlap: whoever finds one under way leaves its frames in the outbox,
+which the writer empties before it is done.
 
 A coroutine that waits is ended by cancelling its task, which it tells from a cancelled RPC by ``gave_up``.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import Any
 
 import grpc.aio
 

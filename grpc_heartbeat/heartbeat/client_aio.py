@@ -16,6 +16,7 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat._call_events import beat_events
+from grpc_heartbeat._grpcio_client_stream_aio import BatchStream, method_of, usable
 from grpc_heartbeat._ticks import Ticks, loop_ticks
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
@@ -105,6 +106,7 @@ class AioHeartbeat(Heartbeat):
     def _use(self, channel: Any) -> None:
         self._channel = channel
         self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
+        self._method = method_of(self._open_stream)
         self._get_state = channel.get_state
 
     def _now(self) -> float:
@@ -122,8 +124,11 @@ class AioHeartbeat(Heartbeat):
 
         return AioHealthStream(self._channel, level, self.policy, self, self._stream_of)
 
-    def _stream_of(self, method: Any, listener: Listener) -> Stream:
-        return PublicStream(method, listener)
+    def _stream_of(self, open_stream: Any, listener: Listener) -> Stream:
+        method = self._method if open_stream is self._open_stream else method_of(open_stream)
+        if method is not None and usable():
+            return BatchStream(method, listener)
+        return PublicStream(open_stream, listener)
 
     def _connected(self) -> bool:
         return self._get_state() in _CONNECTED

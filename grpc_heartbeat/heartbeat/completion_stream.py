@@ -20,8 +20,8 @@ from grpc_heartbeat.core.frames import Beat, Frame, Hello
 from grpc_heartbeat.core.heartbeat_server import LOOK, Due, ServerSession
 from grpc_heartbeat.core.stream_limits import excess_frame
 from grpc_heartbeat.core.wheel import COARSEST, Member
-from grpc_heartbeat.heartbeat.beat_spans import BeatSpans
 from grpc_heartbeat.heartbeat import codec
+from grpc_heartbeat.heartbeat.beat_spans import BeatSpans
 from grpc_heartbeat.heartbeat.held import GOODBYE_KEY, HeldStreams, status_of
 from grpc_heartbeat.heartbeat.pool import DaemonPool
 

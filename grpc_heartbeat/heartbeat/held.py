@@ -23,9 +23,9 @@ from grpc_heartbeat.telemetry.server_beats import ServerBeats
 Engine: TypeAlias = Literal["completions", "threads", "asyncio joined", "asyncio"]
 """How a server moves its streams.
 
-``completions``: by completion events of grpcio's server thread, without a thread per stream. ``threads``: by public API alone, a
-thread each. ``asyncio joined``: a coroutine each, an answer and the wait for the next frame in one operation. ``asyncio``: a
-coroutine each, by public API alone.
+``completions``: by completion events of grpcio's server thread, without a thread per stream. ``threads``: by public API alone,
+a thread each. ``asyncio joined``: a coroutine each, an answer and the wait for the next frame in one operation. ``asyncio``:
+a coroutine each, by public API alone.
 """
 
 GOODBYE_KEY = "heartbeat-goodbye-bin"
@@ -190,5 +190,5 @@ def status_of(session: ServerSession) -> tuple[grpc.StatusCode, str]:
     return grpc.StatusCode.OK, ""
 
 
-def _failed(observer: Observer, error: Exception) -> None:
+def _failed(_observer: Observer, error: Exception) -> None:
     _faults.record("heartbeat.observer", error)

@@ -1,11 +1,11 @@
 """The Heartbeat service on a synchronous server.
 
 Its streams take no worker from the application, and a busy application delays no answer. Mostly they hold no thread at all
-(``completion_stream.py``): a thread opens each, and completion events move it from then on. Where grpcio's private names are not
-what they were, each holds a thread of a pool of its own (``threaded_stream.py``). gRPC finds the pool as the attribute
+(``completion_stream.py``): a thread opens each, and completion events move it from then on. Where grpcio's private names are
+not what they were, each holds a thread of a pool of its own (``threaded_stream.py``). gRPC finds the pool as the attribute
 ``experimental_thread_pool`` of the handler *function*; bound methods share their function between instances, so each servicer
-makes functions of its own. The attribute ``experimental_non_blocking`` makes gRPC hand over a function that sends, and keep a stream
-whose handler has returned. A wrapper that loses both attributes makes such streams iterators on the server's own workers.
+makes functions of its own. The attribute ``experimental_non_blocking`` makes gRPC hand over a function that sends, and keep a
+stream whose handler has returned. A wrapper that loses both attributes makes streams iterators on the server's own workers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The Heartbeat service on an asyncio server.
 
-Each stream is one coroutine that reads, answers and waits; what else there is to a stream is in ``aio_stream.py``. Where it can, it
-answers and waits in one operation, which nearly halves the cost of a beat. All of its awaiting is done in one function: a
+Each stream is one coroutine that reads, answers and waits; what else there is to a stream is in ``aio_stream.py``. Where it
+can, it answers and waits in one operation, which nearly halves the cost of a beat. It waits for frames in one function: a
 coroutine costs memory for each function that it waits in, and there may be thousands.
 """
 

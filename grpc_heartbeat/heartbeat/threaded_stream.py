@@ -1,8 +1,8 @@
 """Heartbeat streams of a synchronous server by public API alone: a thread each, which waits for requests.
 
 Where gRPC handed over a function that sends, a drain says goodbye on another thread and ends the stream; the waiting thread is
-then let go (*pushed*). Where an interceptor's wrapper lost the mark that asks for it, the stream is an iterator of answers and its
-goodbye follows its next answer (*iterated*).
+then let go (*pushed*). Where an interceptor's wrapper lost the mark that asks for it, the stream is an iterator of answers and
+its goodbye follows its next answer (*iterated*).
 """
 
 from __future__ import annotations
@@ -161,8 +161,9 @@ class ThreadedStream(Member):
             session = self.session
             due = session.wake(now, ticks().pauses.excused(session.seen, now))
             beat = session.own_beat(now) if due is None and self._send is not None else None
-            again = self._next_look(now)
+            again: float | None = self._next_look(now)
         if due is Due.CUT:
+            again = None
             self._context.cancel()
         elif due is Due.END:
             self._pool.submit(self.end)

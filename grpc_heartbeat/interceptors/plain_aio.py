@@ -98,7 +98,7 @@ class PlainRpc:
             rpc_ended(scope)
         if method.works:
             scope.counted = True
-            _in_flight.begin()
+            _in_flight.begin(None)
         if rpc_events.listening:
             tell_started(scope, now, self._arrived)
         return scope

@@ -133,7 +133,7 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope 
     current_scope.set(scope)
     if method.works:
         scope.counted = True
-        _in_flight.begin()
+        _in_flight.begin(None)
     if rpc_events.listening:
         tell_started(scope, now, arrived)
     return scope

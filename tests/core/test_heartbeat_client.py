@@ -49,7 +49,7 @@ def failed(cause: FailureCause, *, opened: bool = True) -> StreamFailed:
         ([OPEN, ACKED, MISSED, ACKED], "up"),
         ([OPEN, ACKED, failed("lost")], "connecting"),
         ([OPEN, ACKED, failed("lost"), failed("lost", opened=False)], "down"),
-        ([OPEN, ACKED, MISSED, failed("lost")], "down"),
+        ([OPEN, ACKED, MISSED, failed("lost")], "connecting"),
         ([OPEN, ACKED, MISSED, failed("silent")], "down"),
         ([failed("unclear", opened=False)], "connecting"),
         ([OPEN, ACKED, failed("unclear")], "connecting"),

@@ -310,7 +310,7 @@ LEFT = PeerLeft(3.0, GoodbyeReason.DRAINING, "update")
         ([*ACKED, failed("unclear")], REOPEN),
         ([*ACKED, LEFT], REOPEN),
         ([*ACKED, *MISSED, LEFT], REOPEN),
-        ([*ACKED, *MISSED, failed("lost")], DOWN),
+        ([*ACKED, *MISSED, failed("lost")], REOPEN),
         ([*ACKED, *MISSED, failed("unclear")], LATE),
         ([*ACKED, *MISSED, failed("refused")], REOPEN),
         ([*ACKED, failed("lost", opened=False)], DOWN),
@@ -347,7 +347,17 @@ def test_a_stream_that_is_not_reopened_in_time_convicts(end: Event) -> None:
     assert judge.next_wakeup(13.5) == 13.2 + LIMIT
     judge.wake(13.2 + LIMIT)
     assert (judge.verdict, judge.silent, judge.next_wakeup(19.0)) == (DOWN, True, None)
-    assert judge.why == "no answer within 0.6 s of opening a stream"
+    assert judge.why == "no answer for 0.6 s"
+
+
+def test_the_loss_of_a_silent_stream_does_not_start_the_wait_anew() -> None:
+    judge = Judge(POLICY, LocalPauses(), 0.0)
+    for event in (*ACKED, *MISSED, StreamFailed(1.5, "reset", "lost", True)):
+        judge.apply(event)
+    assert (judge.verdict, judge.next_wakeup(1.5)) == (REOPEN, 1.2 + LIMIT)
+    judge.apply(StreamOpening(1.6))
+    judge.wake(1.2 + LIMIT)
+    assert judge.verdict is DOWN
 
 
 @pytest.mark.parametrize("answer", [failed("refused", opened=False), LEFT])
@@ -364,7 +374,6 @@ def test_a_peer_that_answers_each_stream_with_a_refusal_or_a_goodbye_is_no_alarm
     ("events", "silent"),
     [
         ([failed("lost", opened=False)], False),
-        ([*ACKED, *MISSED, failed("lost")], False),
         ([*ACKED, *MISSED, failed("silent")], True),
         ([failed("silent", opened=False)], True),
         ([*ACKED, BeatSent(2.0, 3), BeatMissed(3.0, 3, 1, "not echoed")], True),
@@ -423,7 +432,7 @@ def test_the_write_side_by_itself() -> None:
     judge.written(stale)
     judge.apply(failed("lost"))
     now = judge.judgement(stale)
-    assert (now.write, now.echo, now.verdict) == (Side.WRITE_FAILED, Side.WRITE_FAILED, DOWN)
+    assert (now.write, now.echo, now.verdict) == (Side.WRITE_FAILED, Side.WRITE_FAILED, REOPEN)
     judge.apply(StreamOpened(4.0))
     assert judge.operational
 

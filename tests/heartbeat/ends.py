@@ -11,17 +11,23 @@ from unittest import mock
 
 import grpc
 import grpc.aio
+import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from grpc_heartbeat import _grpcio_server_stream, _grpcio_server_stream_aio
+from grpc_heartbeat import (
+    _grpcio_client_stream,
+    _grpcio_client_stream_aio,
+    _grpcio_server_stream,
+    _grpcio_server_stream_aio,
+)
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.heartbeat_events import StreamFailed
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
 from grpc_heartbeat.health import HealthBoard
-from grpc_heartbeat.heartbeat import server, server_aio
+from grpc_heartbeat.heartbeat import client, client_aio, server, server_aio
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
 from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
 from tests.peers import OPTIONS, PATIENCE, LoopThread, wait_until
@@ -104,7 +110,7 @@ def by_public_api(wanted: bool) -> Iterator[None]:
     """Have servers that are set up meanwhile use the public API alone, if that is ``wanted``."""
     with contextlib.ExitStack() as stack:
         for seam in (_grpcio_server_stream, _grpcio_server_stream_aio) if wanted else ():
-            stack.enter_context(mock.patch.object(seam, "usable", lambda: False))
+            stack.enter_context(mock.patch.object(seam, "usable", return_value=False))
         yield
 
 
@@ -187,6 +193,16 @@ class AioClient(Client):
 
     def close_channel(self) -> None:
         self._loop.run(self.channel.close())
+
+
+ENGINES = ("sync", "aio", "sync public", "aio public")
+"""The engines of a client's stream."""
+
+
+def use_engine(monkeypatch: pytest.MonkeyPatch, public: bool) -> None:
+    """Have the streams of new heartbeats made by public API, or by private names of grpcio where it has them."""
+    for driver, seam in ((client, _grpcio_client_stream), (client_aio, _grpcio_client_stream_aio)):
+        monkeypatch.setattr(driver, "method_of", (lambda _: None) if public else seam.method_of)
 
 
 SERVERS: dict[str, Callable[..., Server]] = {

@@ -22,8 +22,8 @@ from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.health import watches as watches_module
 from grpc_heartbeat.health.watches import SyncWatches
 from grpc_heartbeat.heartbeat import calls, codec
-from grpc_heartbeat.heartbeat.pool import DaemonPool
 from grpc_heartbeat.heartbeat.held import HeldStreams
+from grpc_heartbeat.heartbeat.pool import DaemonPool
 from grpc_heartbeat.heartbeat.threaded_stream import ThreadedStream
 from grpc_heartbeat.telemetry.server_beats import ServerBeats
 from tests.heartbeat.ends import CLIENT, SERVER, STEADY, Client, Server, SyncServer

@@ -22,6 +22,7 @@ from grpc_heartbeat.core.heartbeat_events import (
     StreamOpened,
     StreamOpening,
 )
+from grpc_heartbeat.core.verdicts import Verdict
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
 from tests.heartbeat.ends import CLIENT, IMPATIENT, QUICK, SERVER, STEADY, AioServer, Client, Server, SyncServer
 from tests.heartbeat.relay import Relay
@@ -119,7 +120,8 @@ def test_a_silent_peer_is_late_then_down_then_up_again(serve: Serve, beat: Beat)
         client.wait("up")
         relay.freeze()
         client.wait("late")
-        assert client.wait("down").consecutive_misses == IMPATIENT.misses
+        assert client.wait("down").verdict is Verdict.DOWN
+        wait_until(lambda: client.snapshot().consecutive_misses == IMPATIENT.misses)
         failed = client.wait_for_failure()
         wait_until(lambda: client.of(StreamOpening)[-1].at > failed.at)
         again = next(event for event in client.of(StreamOpening) if event.at > failed.at)
