@@ -34,6 +34,7 @@ __all__ = [
     "PoolPolicy",
     "PooledChannel",
     "ServerPolicy",
+    "StreamLimits",
     "TimeoutPolicy",
     "Timeouts",
     "add_to_server",
@@ -59,6 +60,7 @@ __all__ = [
 if TYPE_CHECKING:
     from grpc_heartbeat import debug, events
     from grpc_heartbeat.channel.pooled import PooledChannel
+    from grpc_heartbeat.core.stream_limits import StreamLimits
     from grpc_heartbeat.health import HealthBoard
     from grpc_heartbeat.heartbeat.server import add_to_server
     from grpc_heartbeat.options import check_options
@@ -68,6 +70,7 @@ else:
         {
             "HealthBoard": "grpc_heartbeat.health",
             "PooledChannel": "grpc_heartbeat.channel.pooled",
+            "StreamLimits": "grpc_heartbeat.core.stream_limits",
             "add_to_server": "grpc_heartbeat.heartbeat.server",
             "check_options": "grpc_heartbeat.options.check",
             "debug": "grpc_heartbeat.debug",

@@ -1,9 +1,9 @@
 """A client's stream on the asyncio stack without a task of its own; leans on private names of grpc.aio.
 
-Theory of operation. grpc.aio wants a task for whoever reads, one for whoever writes from an iterator, and makes one or two more
-inside. Here the call is made as always, without an iterator, and then what gRPC's core is asked for are batches of operations on
-the object of gRPC's C library inside of the call (``execute_batch``). That is a coroutine which waits for one future; it is
-taken from one ``await`` to the next by the futures' callbacks (:class:`_Steps`), which is all that a task would do for it.
+Theory of operation. grpc.aio wants a task for whoever reads, and makes one for whoever writes from an iterator. Here the call
+is made as always, without an iterator, and then gRPC's core is asked for batches of operations on the object of its C library
+that is inside of the call (``execute_batch``). That is a coroutine which waits for one future; it is taken from one ``await``
+to the next by the futures' callbacks (:class:`_Steps`), which is all that a task would do for it.
 
 A receive is under way all the time, so that what the server says by itself is heard at once, and whether a message was written
 is known apart from its being answered. One message is sent at a time, which is what the core allows. The call's status is what
@@ -23,9 +23,6 @@ import functools
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
-
-import grpc
-import grpc.aio
 
 from grpc_heartbeat import _faults, _grpcio
 

@@ -45,9 +45,12 @@ class Ticks:
         self._collections: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
 
     def add(self, member: Member, due: float) -> None:
-        """Have ``member.tick`` called at ``due`` on the driver's clock or up to its grain later; from any thread."""
+        """Have ``member.tick`` called at ``due`` on the driver's clock or up to its grain later; from any thread.
+
+        What is due already is due now: that it is asked for late is no pause of ours.
+        """
         with self._lock:
-            if self._wheel.add(member, due):
+            if self._wheel.add(member, max(due, self.now())):
                 self._arm()
             if not self._watching:
                 self._watch()
@@ -76,7 +79,7 @@ class Ticks:
         with self._lock:
             now, planned = self.now(), self._wheel.next_wakeup()
             awake = self._wheel.wake(now)
-            gone: set[Member] = set()  # those who are removed while they, or others, are ticked
+            gone: set[Member] = set()  # those that are removed while they, or others, are ticked
             self._turned_out = gone
             while self._collections:
                 self.pauses.add(*self._collections.popleft(), "garbage collection")
@@ -87,7 +90,7 @@ class Ticks:
             self._turned_out = None
             for member, due in again:
                 if member not in gone:
-                    self._wheel.add(member, due)
+                    self._wheel.add(member, max(due, now))
             self._arm()
             if self._watching != (self._wheel.members > 0):
                 self._watch()

@@ -7,6 +7,8 @@ process:
 - ``observe_rpcs``: of inbound RPCs (``RpcEvent`` and its kinds), where our server interceptors are;
 - ``observe_beats``: of every heartbeat (``HeartbeatEvent``).
 
+``board.heartbeats[0].observers.add(function)`` hears of the clients whose streams a server holds (``ClientEvent``, its kinds).
+
 Observers run in the thread that met the event and must be quick. One that raises is logged and removed.
 """
 
@@ -41,6 +43,14 @@ from grpc_heartbeat.core.heartbeat_events import (
     StreamOpening,
 )
 from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
+from grpc_heartbeat.core.held_events import (
+    ClientEchoed,
+    ClientEvent,
+    ClientJoined,
+    ClientLeft,
+    ClientLost,
+    ClientMissed,
+)
 from grpc_heartbeat.core.server_events import (
     RpcAccepted,
     RpcEnded,
@@ -61,6 +71,12 @@ __all__ = [
     "BreakerOpened",
     "BreakerProbing",
     "CallEndedEarly",
+    "ClientEchoed",
+    "ClientEvent",
+    "ClientJoined",
+    "ClientLeft",
+    "ClientLost",
+    "ClientMissed",
     "Event",
     "HeartbeatClosed",
     "HeartbeatEvent",

@@ -88,7 +88,7 @@ class SyncHeartbeat(Heartbeat):
             return
         ended = self._ended_all = self._ended_all or threading.Event()
         self._close("closed")
-        if not self._parting:
+        if self._at_rest():
             self._gone()
         if not teller.telling():
             ended.wait(_JOIN_LIMIT)

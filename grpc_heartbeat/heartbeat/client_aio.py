@@ -1,13 +1,15 @@
 """Heartbeats on an asyncio channel.
 
-Beats and time-outs come from the wheel of the loop that ``start`` was called on; everything runs on that loop. A heartbeat has
-one task for its life, which waits for its end: it is how a loop that is shut down ends it.
+Beats and time-outs come from the wheel of the loop that ``start`` was called on; everything runs on that loop. What the peer
+sends comes from futures' callbacks (``_grpcio_client_stream_aio.py``), or where only public API may be used, from a task for
+each stream (``stream_aio.py``). One task waits for the shutting down of its loop, for all of the loop's heartbeats.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import time
 from contextlib import nullcontext
 from typing import Any
@@ -28,7 +30,54 @@ from grpc_heartbeat.heartbeat.streams import Listener, Stream
 from grpc_heartbeat.telemetry.beats import ClientBeats
 
 _ALONE = nullcontext()
+_keepers: dict[asyncio.AbstractEventLoop, _Keeper] = {}
 _CONNECTED = (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.SHUTDOWN)
+
+
+class _Keeper:
+    """The heartbeats that are not at rest on one loop, and the task that is cancelled when the loop is shut down."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._kept: set[AioHeartbeat] = set()
+        self._empty = loop.create_future()
+        # In an empty context: no deadline, cancel scope or span of whoever happens to start a heartbeat.
+        self._task = contextvars.Context().run(loop.create_task, self._keep(), name="grpc-heartbeats")
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> _Keeper:
+        """Return the keeper of ``loop``."""
+        keeper = _keepers.get(loop)
+        if keeper is None:
+            for closed in [known for known in _keepers if known.is_closed()]:  # without being shut down
+                del _keepers[closed]
+            keeper = _keepers[loop] = cls(loop)
+        return keeper
+
+    def add(self, heartbeat: AioHeartbeat) -> None:
+        self._kept.add(heartbeat)
+
+    def discard(self, heartbeat: AioHeartbeat) -> None:
+        self._kept.discard(heartbeat)
+        if not self._kept and not self._empty.done():
+            self._forget()
+            self._empty.set_result(None)
+
+    def _forget(self) -> None:
+        loop = self._empty.get_loop()
+        if _keepers.get(loop) is self:
+            del _keepers[loop]
+
+    async def _keep(self) -> None:
+        try:
+            await self._empty
+        finally:
+            self._forget()
+            for heartbeat in tuple(self._kept):
+                heartbeat._abort("cancelled")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keepers.clear)  # a child's loops are its own
 
 
 class AioHeartbeat(Heartbeat):
@@ -49,9 +98,8 @@ class AioHeartbeat(Heartbeat):
     ) -> None:
         super().__init__(policy, identity, name, tracer_provider, time.monotonic(), _ALONE, breaker)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ticks: Ticks | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._all_ended: asyncio.Future[None] | None = None
+        self._keeper: _Keeper | None = None
+        self._resting: asyncio.Future[None] | None = None
         self._use(channel)
 
     def start(self) -> None:
@@ -60,10 +108,9 @@ class AioHeartbeat(Heartbeat):
         Raises:
             RuntimeError: no loop is running.
         """
-        if self._task is not None or self._closing:
-            return
-        self._bind()
-        self._start()
+        if self._keeper is None and not self._closing:
+            self._bind()
+            self._start()
 
     def move(self, channel: grpc.aio.Channel, after: float = 0.0) -> None:
         """Leave the present stream and open the next one on ``channel`` in ``after`` seconds; on the loop.
@@ -74,7 +121,7 @@ class AioHeartbeat(Heartbeat):
         self._use(channel)
         if self._closing:
             return
-        if self._task is None:
+        if self._keeper is None:
             self._bind()
         self._started = True
         self._leave(self._now(), "moved to another channel", after)
@@ -82,26 +129,21 @@ class AioHeartbeat(Heartbeat):
     async def close(self) -> None:
         """Say goodbye and end the stream. Never takes longer than a second; idempotent."""
         self._close("closed")
-        if self._task is not None and self._task is not asyncio.current_task():
-            await asyncio.wait((self._task,))
+        if self._loop is not None and not self._at_rest():
+            if self._resting is None:
+                self._resting = self._loop.create_future()
+            await asyncio.wait((self._resting,))
 
     def _bind(self) -> None:
-        self._loop = loop = asyncio.get_running_loop()
-        self._ticks = loop_ticks(loop)
-        self._client.use_pauses(self._ticks.pauses)
-        self._all_ended = loop.create_future()
-        # An empty context: no deadline, cancel scope or span of whoever happens to start this.
-        name = f"grpc-heartbeat {self.name}".rstrip()
-        self._task = contextvars.Context().run(loop.create_task, self._last(self._all_ended), name=name)
+        self._loop = asyncio.get_running_loop()
+        self._client.use_pauses(loop_ticks(self._loop).pauses)
+        self._keeper = _Keeper.of(self._loop)
+        self._keeper.add(self)
 
-    async def _last(self, all_ended: asyncio.Future[None]) -> None:
-        try:
-            await all_ended
-        except asyncio.CancelledError:  # the loop is shut down
-            self._close("cancelled")
-            for stream, _ in self._parting:
-                stream.cancel()
-            raise
+    def _abort(self, why: str) -> None:
+        self._close(why)
+        for stream, _ in self._parting:
+            stream.cancel()
 
     def _use(self, channel: Any) -> None:
         self._channel = channel
@@ -113,8 +155,7 @@ class AioHeartbeat(Heartbeat):
         return time.monotonic() if self._loop is None else self._loop.time()
 
     def _wheel(self) -> Ticks:
-        assert self._ticks is not None
-        return self._ticks
+        return loop_ticks(self._loop)
 
     def _new_stream(self) -> Stream:
         level = self._client.level
@@ -146,5 +187,7 @@ class AioHeartbeat(Heartbeat):
             beat_events.emit(calls.news(self, event, beats))
 
     def _gone(self) -> None:
-        if self._all_ended is not None and not self._all_ended.done():
-            self._all_ended.set_result(None)
+        if self._keeper is not None:
+            self._keeper.discard(self)
+        if self._resting is not None and not self._resting.done():
+            self._resting.set_result(None)

@@ -16,7 +16,9 @@ their end. The next stream does not wait for it.
 A stream stays on the connection on which it was opened. When the channel has gone over to another one (GOAWAY, for the server's
 maximum age of connections, or a drain of a proxy), the old one would be watched for ever and mean nothing. So before each beat
 the channel is asked whether its connection may have been replaced, and then the stream is *moved*: closed with a goodbye, and
-opened anew some time within an interval, so that not all clients come at once. That is no alarm.
+opened anew some time within an interval, so that not all clients come at once. That is no alarm. A channel that has no
+connection while a stream on it is open has left that stream's; and so has one that has a connection again, of which is known
+only when calls with a time-out for connecting met it without one (``channel/connection.py``).
 """
 
 from __future__ import annotations
@@ -196,7 +198,7 @@ class Heartbeat(Member):
                 earlier = self._note(session, now)
         if session is not None:
             self._settle(session, now, earlier)
-        elif self._closing and not self._parting:
+        elif self._at_rest():
             self._rest()
 
     # What the wheel wakes.
@@ -313,9 +315,14 @@ class Heartbeat(Member):
             event = self._client.close(now, why)
             if event is not None:
                 self._delivery.queue([event], None)
-        if not self._parting:
+        if self._at_rest():
             self._rest()
         self._delivery.deliver()
+
+    def _at_rest(self) -> bool:
+        """Tell whether the heartbeat is closed and its last stream has ended."""
+        with self._lock:
+            return self._closing and self._session is None and self._stream is None and not self._parting
 
     def _rest(self) -> None:
         if self._started:

@@ -109,9 +109,8 @@ class TimeoutLog:
     def _observe(self, event: Event) -> None:
         if isinstance(event, CallEndedEarly):
             load = None if self._load is None else dict(self._load())
-            noted = _Noted(
-                event, time.time_ns(), trace.get_current_span().get_span_context(), load
-            )  # wall clock: for people
+            at = time.time_ns()  # wall clock: for people
+            noted = _Noted(event, at, trace.get_current_span().get_span_context(), load)
             self._queue.offer(noted, clock())
 
     def _record(self, noted: _Noted) -> Record:

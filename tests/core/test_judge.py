@@ -451,6 +451,20 @@ def test_a_stream_that_fails_by_our_own_pause_is_reopened_without_alarm() -> Non
     assert judge.verdict is DOWN
 
 
+def test_silence_goes_on_over_the_stream_that_failed_by_our_own_pause() -> None:
+    pauses = LocalPauses()
+    judge = Judge(POLICY, pauses, 0.0)
+    for event in (*ACKED, BeatSent(2.0, 2)):
+        judge.apply(event)
+    pauses.tick(2.1, 3.0)
+    judge.apply(failed("silent"))
+    judge.apply(StreamOpening(3.1))
+    due = 2.0 + POLICY.limit + pauses.excused(2.0, 5.0)
+    assert judge.next_wakeup(3.1) == pytest.approx(due)
+    judge.wake(due)
+    assert judge.verdict is DOWN
+
+
 def test_a_late_echo_proves_that_the_peer_is_there_and_lifts_nothing() -> None:
     judge = Judge(POLICY, LocalPauses(), 0.0)
     for event in (*ACKED, *MISSED):

@@ -149,6 +149,9 @@ class Client:
     def restart(self) -> None:
         self.heartbeat.start()
 
+    def move(self, channel: Any, after: float = 0.0) -> None:
+        self.heartbeat.move(channel, after)
+
     def rests(self) -> bool:
         """Whether no stream is left."""
         return self.heartbeat._stream is None and not self.heartbeat._parting
@@ -191,9 +194,23 @@ class AioClient(Client):
     def stop(self) -> None:
         self._loop.run(self.heartbeat.close())
 
+    def move(self, channel: Any, after: float = 0.0) -> None:
+        async def move() -> None:
+            self.heartbeat.move(channel, after)
+
+        self._loop.run(move())
+
     def close_channel(self) -> None:
         self._loop.run(self.channel.close())
 
+
+SERVERS: dict[str, Callable[..., Server]] = {
+    "sync": SyncServer,
+    "sync threads": ThreadedServer,
+    "aio": AioServer,
+    "aio public": PublicAioServer,
+}
+"""By stack and engine."""
 
 ENGINES = ("sync", "aio", "sync public", "aio public")
 """The engines of a client's stream."""
@@ -204,14 +221,6 @@ def use_engine(monkeypatch: pytest.MonkeyPatch, public: bool) -> None:
     for driver, seam in ((client, _grpcio_client_stream), (client_aio, _grpcio_client_stream_aio)):
         monkeypatch.setattr(driver, "method_of", (lambda _: None) if public else seam.method_of)
 
-
-SERVERS: dict[str, Callable[..., Server]] = {
-    "sync": SyncServer,
-    "sync threads": ThreadedServer,
-    "aio": AioServer,
-    "aio public": PublicAioServer,
-}
-"""By stack and engine."""
 
 CLIENTS: dict[str, Callable[..., Client]] = {"sync": SyncClient, "aio": AioClient}
 
