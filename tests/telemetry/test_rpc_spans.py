@@ -335,6 +335,28 @@ def test_a_traced_channel_is_the_channel_otherwise(loop: LoopThread, spans: Span
         telemetry.trace_channel(wrong)
 
 
+def test_arguments_go_through_by_name_and_by_position(loop: LoopThread, spans: Spans) -> None:
+    server = SyncServer(STYLES["sync"])
+    with telemetry.trace_channel(grpc.insecure_channel(server.target), tracer_provider=spans.provider) as channel:
+        unary, collect = channel.unary_unary(path("UnaryUnary")), channel.stream_unary(path("StreamUnary"))
+        assert unary(b"ok", PATIENCE, (("k", "v"),), None, True) == b"answer"
+        assert unary(request=b"ok", timeout=PATIENCE) == b"answer"
+        assert collect(request_iterator=iter([b"ok"]), metadata=(("k", "v"),)) == b"answer"
+        assert collect.future(iter([b"ok"]), PATIENCE).result() == b"answer"
+        with pytest.raises(TypeError):
+            unary(b"ok", no_such_argument=1)
+    assert [span.attributes.get("rpc.grpc.status_code") for span in settled(spans, 5)] == [0, 0, 0, 0, 2]
+
+    async def run() -> None:
+        async with telemetry.trace_channel(grpc.aio.insecure_channel(server.target)) as channel:
+            assert await channel.unary_unary(path("UnaryUnary"))(request=b"ok", timeout=PATIENCE) == b"answer"
+            collect: Any = channel.stream_unary(path("StreamUnary"))
+            assert await collect(request_iterator=iter([b"ok"]), metadata=(("k", "v"),)) == b"answer"
+
+    loop.run(run())
+    server.close()
+
+
 @HOW
 def test_what_a_call_raises_before_it_is_made_ends_its_span(how: str, spans: Spans) -> None:
     def broken(_: Any) -> bytes:
@@ -386,4 +408,4 @@ def test_a_call_that_is_dropped_after_its_end_was_not_cancelled(
         settled(spans, 1)
     server.close()
     # Without the seam nobody can tell that from a call that was dropped before its end.
-    assert one(spans, SpanKind.CLIENT).attributes["rpc.grpc.status_code"] == (1 if public_api_only else 0)
+    assert one(spans, SpanKind.CLIENT).attributes["rpc.grpc.status_code"] in ((0, 1) if public_api_only else (0,))
