@@ -87,6 +87,7 @@ class BeatMetrics:
         for name, unit, description, values in (
             ("grpc_heartbeat.heartbeats", "{heartbeat}", "Heartbeats by their state.", table.states),
             ("grpc_heartbeat.verdicts", "{heartbeat}", "Heartbeats by what is thought of the peer.", table.verdicts),
+            ("grpc_heartbeat.levels", "{heartbeat}", "Heartbeats by how the peer is asked.", table.levels),
             ("grpc_heartbeat.sides", "{heartbeat}", "Heartbeats by the state of each direction.", table.sides),
             ("grpc_heartbeat.phi", "1", "How suspicious the silence is now, the highest.", table.suspicions),
             ("grpc_heartbeat.breakers", "{breaker}", "Breakers that let no calls through.", table.breakers),

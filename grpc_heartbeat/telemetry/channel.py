@@ -64,43 +64,56 @@ class TracedChannel(grpc.Channel):
         return getattr(self._inner, name)
 
 
+_NAMES = ("timeout", "metadata", "credentials", "wait_for_ready", "compression")
+"""What a call may be given by position, behind its request."""
+
+
 class _Traced:
-    """What the four kinds of methods share."""
+    """What the four kinds of methods share. A call's arguments are those of grpc's own."""
 
     def __init__(self, inner: Any, method: str, tracer: trace.Tracer) -> None:
         self._inner = inner
         self._method = method
         self._tracer = tracer
 
-    def _start(self, start: Callable[..., Any], request: Any, arguments: dict[str, Any], read: bool = False) -> Any:
-        """Make a call whose object is returned at once."""
-        begun = begin(self._tracer, self._method, arguments["timeout"], arguments["metadata"])
+    def _start(self, start: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], read: bool) -> Any:
+        """Make a call whose object is returned at once; ``read``: whether it is a stream of responses."""
+        begun = self._begin(args, kwargs)
         if begun is None:
-            return start(request, **arguments)
-        rpc, arguments["metadata"] = begun
+            return start(*args, **kwargs)
+        rpc, kwargs = begun
         with Current(rpc.span):
             try:
-                call = start(request, **arguments)
+                call = start(*args[:1], **kwargs)
             except BaseException as error:
                 _raised(error, rpc)
                 raise
         end_with(call, rpc, may_be_single_threaded=read)
         return call
 
-    def _block(self, run: Callable[..., Any], request: Any, arguments: dict[str, Any]) -> Any:
+    def _block(self, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Make a call that is over when it returns."""
-        begun = begin(self._tracer, self._method, arguments["timeout"], arguments["metadata"])
+        begun = self._begin(args, kwargs)
         if begun is None:
-            return run(request, **arguments)
-        rpc, arguments["metadata"] = begun
+            return run(*args, **kwargs)
+        rpc, kwargs = begun
         with Current(rpc.span):
             try:
-                response = run(request, **arguments)
+                response = run(*args[:1], **kwargs)
             except BaseException as error:
                 _raised(error, rpc)
                 raise
         rpc.end(grpc.StatusCode.OK)
         return response
+
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[RpcSpan, dict[str, Any]] | None:
+        """Return a call's span, and its arguments but for the request, with the span's context; ``None`` without a span."""
+        named = {**kwargs, **dict(zip(_NAMES, args[1:]))} if len(args) > 1 else kwargs  # noqa: B905  # mostly fewer
+        begun = begin(self._tracer, self._method, named.get("timeout"), named.get("metadata"))
+        if begun is None:
+            return None
+        rpc, metadata = begun
+        return rpc, {**named, "metadata": metadata}
 
 
 def _raised(error: BaseException, rpc: RpcSpan) -> None:
@@ -110,73 +123,24 @@ def _raised(error: BaseException, rpc: RpcSpan) -> None:
         rpc.end(grpc.StatusCode.UNKNOWN, repr(error))
 
 
-def _arguments(
-    timeout: float | None, metadata: Any, credentials: Any, wait_for_ready: bool | None, compression: Any
-) -> dict[str, Any]:
-    return {
-        "timeout": timeout,
-        "metadata": metadata,
-        "credentials": credentials,
-        "wait_for_ready": wait_for_ready,
-        "compression": compression,
-    }
-
-
 class _OneResponse(_Traced):
     """Methods with one response."""
 
-    def __call__(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: Any = None,
-        wait_for_ready: bool | None = None,
-        compression: Any = None,
-    ) -> Any:
-        return self._block(
-            self._inner, request, _arguments(timeout, metadata, credentials, wait_for_ready, compression)
-        )
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._block(self._inner, args, kwargs)
 
-    def with_call(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: Any = None,
-        wait_for_ready: bool | None = None,
-        compression: Any = None,
-    ) -> Any:
-        arguments = _arguments(timeout, metadata, credentials, wait_for_ready, compression)
-        return self._block(self._inner.with_call, request, arguments)
+    def with_call(self, *args: Any, **kwargs: Any) -> Any:
+        return self._block(self._inner.with_call, args, kwargs)
 
-    def future(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: Any = None,
-        wait_for_ready: bool | None = None,
-        compression: Any = None,
-    ) -> Any:
-        arguments = _arguments(timeout, metadata, credentials, wait_for_ready, compression)
-        return self._start(self._inner.future, request, arguments)
+    def future(self, *args: Any, **kwargs: Any) -> Any:
+        return self._start(self._inner.future, args, kwargs, read=False)
 
 
 class _ManyResponses(_Traced):
     """Methods with a stream of responses."""
 
-    def __call__(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: Any = None,
-        wait_for_ready: bool | None = None,
-        compression: Any = None,
-    ) -> Any:
-        arguments = _arguments(timeout, metadata, credentials, wait_for_ready, compression)
-        return self._start(self._inner, request, arguments, read=True)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._start(self._inner, args, kwargs, read=True)
 
 
 class UnaryUnary(_OneResponse, UnaryUnaryBase):

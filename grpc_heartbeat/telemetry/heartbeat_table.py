@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, get_args
 
 from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot, HeartbeatState
+from grpc_heartbeat.core.levels import Level
 from grpc_heartbeat.core.verdicts import Side, Verdict
 from grpc_heartbeat.telemetry.instruments import Labels
 
@@ -24,6 +25,7 @@ NAMES = ("service", "type", "zone")
 
 STATES: tuple[str, ...] = get_args(HeartbeatState)
 VERDICTS = tuple(verdict.value for verdict in Verdict)
+LEVELS = tuple(level.value for level in Level)
 SIDES = tuple((side, state.name.lower()) for side in ("write", "echo") for state in Side)
 BREAKERS = ("open", "half-open")
 
@@ -87,6 +89,10 @@ class HeartbeatTable:
     def verdicts(self) -> Iterator[tuple[Labels, float]]:
         """Yield of how many heartbeats' peers each verdict is thought, zeros included."""
         return self._counted("verdict", VERDICTS, lambda _, known: [known.verdict.value])
+
+    def levels(self) -> Iterator[tuple[Labels, float]]:
+        """Yield how many heartbeats ask their peers at each level, zeros included."""
+        return self._counted("level", LEVELS, lambda _, known: [known.level.value])
 
     def breakers(self) -> Iterator[tuple[Labels, float]]:
         """Yield how many breakers let no calls through, zeros included."""

@@ -6,12 +6,14 @@ are made whatever a sampler says: changes are few, and what a trace is looked at
 
     grpc_heartbeat.v1.Heartbeat/Keepalive verdict    the verdict changed, or a conviction was put off by a pause of our own
     grpc_heartbeat.v1.Heartbeat/Keepalive breaker    the breaker opened, began to probe, or closed
+    grpc_heartbeat.v1.Heartbeat/Keepalive level      the peer is asked in another way, because of what it knows
 
 Attributes, beside those of beats (``beats.py``)
     heartbeat.verdict, heartbeat.verdict.before   what is thought of the peer now, and was before
     heartbeat.breaker                             "open", "half-open" or "closed"
     heartbeat.breaker.generation                  of the connections that are made from now on
     heartbeat.breaker.pause                       seconds until the next probe; heartbeat.breaker.open_for: since it opened
+    heartbeat.level, heartbeat.level.before       "heartbeat", "watch", "check" or "transport"
     heartbeat.suspended                           seconds of our own pause, for which the peer is not blamed
     heartbeat.why                                 the reason, for people
     error.type                                    "heartbeat_down" or "heartbeat_stuck", "breaker_open"; with an error status
@@ -27,11 +29,13 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer
 
 from grpc_heartbeat.core.breaker import BreakerClosed, BreakerOpened, BreakerProbing
 from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.heartbeat_events import LevelChanged
 from grpc_heartbeat.core.verdicts import JudgementSuspended, VerdictChanged
 from grpc_heartbeat.telemetry.beat_context import KEEPALIVE
 
 VERDICT_SPAN = f"{KEEPALIVE} verdict"
 BREAKER_SPAN = f"{KEEPALIVE} breaker"
+LEVEL_SPAN = f"{KEEPALIVE} level"
 
 Told: TypeAlias = "tuple[str, dict[str, Any], str]"
 """The span's name, its own attributes, and its error's type, or ``""``."""
@@ -60,12 +64,17 @@ def _closed(event: BreakerClosed) -> Told:
     return BREAKER_SPAN, values, ""
 
 
+def _moved(event: LevelChanged) -> Told:
+    return LEVEL_SPAN, {"level": event.level.value, "level.before": event.before.value}, ""
+
+
 CHANGES: Mapping[type[Event], Callable[[Any], Told]] = {
     VerdictChanged: _changed,
     JudgementSuspended: _suspended,
     BreakerOpened: _opened,
     BreakerProbing: _probing,
     BreakerClosed: _closed,
+    LevelChanged: _moved,
 }
 
 

@@ -66,7 +66,19 @@ def test_rules_and_dashboards_ask_for_labels_that_metrics_have() -> None:
     asked += [expression for dashboard in dashboards().values() for expression in expressions(dashboard)]
     used = {label for expression in asked for label in labels_of(expression)}
     assert used - documented - everywhere == set()
-    assert {"service", "zone", "status", "layer", "cause", "verdict", "side", "kind", "engine", "driver"} <= used
+    assert {
+        "service",
+        "zone",
+        "status",
+        "layer",
+        "cause",
+        "verdict",
+        "level",
+        "side",
+        "kind",
+        "engine",
+        "driver",
+    } <= used
 
 
 def test_rules_ask_for_metrics_that_exist() -> None:

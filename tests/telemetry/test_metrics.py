@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,16 +12,18 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 import grpc_heartbeat
-from grpc_heartbeat import Identity, telemetry
+from grpc_heartbeat import Identity, _gc_pauses, telemetry
 from grpc_heartbeat._call_events import beat_events, call_events, rpc_events
+from grpc_heartbeat._ticks import loop_ticks, ticks
 from grpc_heartbeat._timers import clock, timers
 from grpc_heartbeat.core.frames import Ack, ServingStatus
-from grpc_heartbeat.core.heartbeat_events import BeatAcked, BeatMissed, HeartbeatClosed
+from grpc_heartbeat.core.heartbeat_events import BeatAcked, BeatMissed, HeartbeatClosed, StreamFailed
 from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
+from grpc_heartbeat.core.server_events import RpcStarted
 from grpc_heartbeat.interceptors.admission import ServerPolicy
 from grpc_heartbeat.telemetry.beat_metrics import MOST_SERVICES, MOST_ZONES
-from grpc_heartbeat.telemetry.rpc_metrics import MOST_METHODS
+from grpc_heartbeat.telemetry.rpc_metrics import MOST, MOST_METHODS
 from tests.heartbeat import ends
 from tests.heartbeat.relay import Relay
 from tests.peers import PATIENCE, AioServer, LoopThread, SyncServer, path, wait_until
@@ -195,6 +198,80 @@ def test_lateness_of_timers_is_there_once_one_has_fired(meters: Meters) -> None:
     wait_until(lambda: meters.points("grpc_heartbeat.timer.lateness", driver="thread"))
     points = meters.points("grpc_heartbeat.timer.lateness", driver="thread")
     assert {dict(point.attributes)["quantile"] for point in points} == {"0.5", "0.99", "1"}
+
+
+def test_pauses_of_this_process_are_counted_and_never_fall(loop: LoopThread, meters: Meters) -> None:
+    name, time_ = "grpc_heartbeat.pauses", "grpc_heartbeat.pause.time"
+    before = {driver: meters.value(name, driver=driver) for driver in ("thread", "loop", "collector")}
+    ticks().pauses.add(1.0, 1.5, "late tick")
+    another = LoopThread()
+    another.run(_pause_on_this_loop())
+    for watcher in _gc_pauses.watchers():
+        watcher.gc_paused(0.25)
+    assert meters.value(name, driver="thread") >= before["thread"] + 1
+    assert meters.value(name, driver="loop") >= before["loop"] + 1
+    assert meters.value(name, driver="collector") >= before["collector"] + 1
+    assert meters.value(time_, driver="thread") >= 0.5
+    assert meters.value(time_, driver="loop") >= 0.75
+    assert meters.value(time_, driver="collector") >= 0.25
+    told = meters.value(name, driver="loop")
+    another.close()
+    del another
+    gc.collect()
+    assert meters.value(name, driver="loop") >= told
+
+
+async def _pause_on_this_loop() -> None:
+    loop_ticks().pauses.add(2.0, 2.75, "loop blocked")
+
+
+@pytest.mark.parametrize("stack", ends.SERVERS)
+def test_streams_of_servers_are_counted(stack: str, loop: LoopThread, meters: Meters) -> None:
+    server = ends.SERVERS[stack](loop, max_streams=1)
+    first = ends.SyncClient(loop, server.target)
+    first.wait("up")
+    (point,) = [point for point in meters.points("grpc_heartbeat.server.streams") if point.value]
+    engine = str(dict(point.attributes)["engine"])
+    assert point.value == 1
+    opened = meters.value("grpc_heartbeat.server.stream.events", engine=engine, event="opened")
+    second = ends.SyncClient(loop, server.target)
+    second.wait_for(StreamFailed)
+    events = "grpc_heartbeat.server.stream.events"
+    wait_until(lambda: meters.value(events, engine=engine, event="refused") >= 1)
+    assert meters.value(events, engine=engine, event="opened") == opened >= 1
+    second.close()
+    first.close()
+    wait_until(lambda: meters.value("grpc_heartbeat.server.streams", engine=engine) == 0)
+    server.close()
+    del server
+    gc.collect()
+    assert meters.value(events, engine=engine, event="opened") >= opened
+
+
+def test_many_rpcs_are_all_counted_and_evenly_measured(meters: Meters) -> None:
+    count = 3 * MOST
+    for number in range(count):
+        left = 5.0 if number % 2 else None
+        rpc_events.emit(RpcStarted(0.0, "/shop.Orders/Place", left, number / count))
+    labels = {"method": "/shop.Orders/Place"}
+    assert meters.value("grpc_heartbeat.server.rpcs", **labels) == count
+    (delay,) = meters.points("grpc_heartbeat.server.queue_delay", **labels)
+    assert MOST / 4 <= delay.count <= MOST
+    assert delay.sum / delay.count == pytest.approx(0.5, abs=0.02)
+    rpc_events.emit(RpcStarted(0.0, "/shop.Orders/Place", 1.0, 0.0))
+    assert meters.value("grpc_heartbeat.server.rpcs", **labels) == count + 1
+
+
+def test_exemplars_link_to_the_rpcs_spans(meters: Meters) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    with provider.get_tracer("test").start_as_current_span("rpc") as span:
+        rpc_events.emit(RpcStarted(0.0, "/shop.Orders/Place", 1.0, 0.01))
+    (delay,) = meters.points("grpc_heartbeat.server.queue_delay")  # to read exemplars takes them
+    provider.shutdown()
+    if not hasattr(delay, "exemplars"):
+        pytest.skip("this SDK knows no exemplars")
+    (exemplar,) = delay.exemplars
+    assert exemplar.trace_id == span.get_span_context().trace_id
 
 
 def _acked(number: int) -> HeartbeatEvent:

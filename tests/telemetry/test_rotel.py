@@ -7,10 +7,22 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.trace import TracerProvider
 
+from grpc_heartbeat._call_events import call_events
+from grpc_heartbeat.core.call_events import CallEndedEarly
+from grpc_heartbeat.core.facts import TimeoutFacts
+from grpc_heartbeat.telemetry import OpenTelemetrySink, TimeoutLog
+from grpc_heartbeat.telemetry.verdict_spans import VERDICT_SPAN
+from tests.peers import wait_until
 from tests.programs import free_ports, program
 from tests.telemetry.dump import Span, by_trace, orphans, spans
 
@@ -19,25 +31,32 @@ pytestmark = [pytest.mark.peers, pytest.mark.slow, pytest.mark.timeout(120)]
 BEAT = "grpc_heartbeat.v1.Heartbeat/Keepalive beat"
 
 
-@pytest.fixture(scope="module")
-def received(tmp_path_factory: pytest.TempPathFactory) -> list[Span]:
-    """What the collector received while the demo ran."""
-    collector = program("rotel-agent", "PyPI: rotel")
-    log = tmp_path_factory.mktemp("rotel") / "log"
+@contextmanager
+def collector(what: str, log: Path) -> Iterator[str]:
+    """Run a collector that writes the ``what`` that it receives to ``log``; yields where it takes them."""
+    program_ = program("rotel-agent", "PyPI: rotel")
     grpc_port, http_port = free_ports(2)
-    command = [collector, "start", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc_port}"]
+    command = [program_, "start", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc_port}"]
     command += ["--otlp-http-endpoint", f"127.0.0.1:{http_port}", "--exporter", "blackhole"]
-    command += ["--debug-log", "traces", "--debug-log-verbosity", "detailed"]
+    command += ["--debug-log", what, "--debug-log-verbosity", "detailed"]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
             _wait_for(grpc_port)
-            environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{grpc_port}"}
-            demo = [sys.executable, "-m", "grpc_heartbeat.cli", "demo"]
-            ended = subprocess.run(demo, env=environment, capture_output=True, text=True, timeout=90, check=False)
-            assert ended.returncode == 0, ended.stdout + ended.stderr
+            yield f"http://127.0.0.1:{grpc_port}"
         finally:
             process.terminate()
             process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def received(tmp_path_factory: pytest.TempPathFactory) -> list[Span]:
+    """What the collector received while the demo ran."""
+    log = tmp_path_factory.mktemp("rotel") / "log"
+    with collector("traces", log) as endpoint:
+        environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        demo = [sys.executable, "-m", "grpc_heartbeat.cli", "demo"]
+        ended = subprocess.run(demo, env=environment, capture_output=True, text=True, timeout=90, check=False)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
     return spans(_read(log))
 
 
@@ -99,3 +118,45 @@ def test_both_ends_of_every_span_are_there_and_in_order(received: list[Span]) ->
 def test_the_exporter_is_not_traced(received: list[Span]) -> None:
     assert not [span for span in received if "opentelemetry" in span.attributes.get("rpc.method", "") + span.name]
     assert {span.resource["service.name"] for span in received} == {"client", "gateway", "orders", "stock"}
+
+
+def test_what_was_thought_of_the_frozen_peer_is_told_to_its_end(received: list[Span]) -> None:
+    told = [span for span in received if span.name == VERDICT_SPAN and span.attributes.get("service.name") == "orders"]
+    told.sort(key=lambda span: int(span.fields["Start time"]))
+    verdicts = [span.attributes.get("heartbeat.verdict") for span in told]
+    first = verdicts.index("up")  # before, the peer had not started yet
+    told, verdicts = told[first:], verdicts[first:]
+    convicted = verdicts.index("down") if "down" in verdicts else verdicts.index("stuck")
+    assert "up" in verdicts[convicted:]
+    for span in told:
+        assert span.parent_id == ""
+        assert span.attributes["upstream.zone"] == "eu-west-1c"
+        assert span.attributes["heartbeat.type"] in ("liveness", "readiness")
+        failed = "ERROR" in span.fields["Status code"].upper()
+        assert failed == (span.attributes.get("heartbeat.verdict") in ("down", "stuck"))
+
+
+def test_records_of_early_ends_arrive_as_otlp_logs(tmp_path: Path) -> None:
+    facts = TimeoutFacts("header", 0.5, 0.51, "policy:default", "READY")
+    event = CallEndedEarly(1.0, "/shop.Orders/Place", "DEADLINE_EXCEEDED", "late", facts, 1.5, "orders:443")
+    log = tmp_path / "log"
+    tracers = TracerProvider(shutdown_on_exit=False)
+    with collector("logs", log) as endpoint:
+        provider = LoggerProvider(shutdown_on_exit=False)
+        provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(endpoint=endpoint, insecure=True)))
+        with TimeoutLog(OpenTelemetrySink(provider)), tracers.get_tracer("test").start_as_current_span("buy") as span:
+            for _ in range(3):
+                call_events.emit(event)
+        provider.shutdown()
+        wait_until(lambda: _read(log).count("LogRecord #") >= 3)
+    tracers.shutdown()
+    received = _read(log)
+    assert received.count("LogRecord #") == 3
+    for said in (
+        "event.name: Str(grpc_heartbeat.timeout)",
+        "grpc_heartbeat.timeout.method: Str(/shop.Orders/Place)",
+        "grpc_heartbeat.timeout.layer: Str(header)",
+        "grpc_heartbeat.timeout.limit: Double(0.5)",
+        f"{span.get_span_context().trace_id:032x}",
+    ):
+        assert received.count(said) == 3, said

@@ -24,6 +24,7 @@ from tests.channel.ways import SINGLE_THREADED
 from tests.peers import PATIENCE, AioServer, LoopThread, SyncServer, path, wait_until
 from tests.soak.scale import FULL, scaled
 from tests.telemetry.tally import Tally
+from tests.telemetry.traced import aio_traced, traced
 
 AT_ONCE = scaled(40, 3)
 """Calls of one way that the sync stack makes before it goes on to the next."""
@@ -36,7 +37,8 @@ SHORT = 0.05
 OK, CANCELLED, EXPIRED, MISSING = 0, 1, 4, 5
 EITHER = -1
 """CANCELLED or EXPIRED."""
-STYLES = pytest.mark.parametrize("ours", [True, False], ids=["our channel", "plain channel"])
+OURS = pytest.mark.parametrize("ours", [True, False], ids=["our channel", "plain channel"])
+HOW = pytest.mark.parametrize("how", ["interceptors", "channel"])
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if FULL else 60)]
 
@@ -187,8 +189,9 @@ class SyncWays:
                 break
 
 
-@STYLES
-def test_sync_calls_leave_no_span_open(ours: bool, tally: Tally) -> None:
+@OURS
+@HOW
+def test_sync_calls_leave_no_span_open(ours: bool, how: str, tally: Tally) -> None:
     interceptors: list[Any] = [
         *telemetry.server_interceptors(tracer_provider=tally.provider),
         *grpc_heartbeat.server_interceptors(),
@@ -197,8 +200,7 @@ def test_sync_calls_leave_no_span_open(ours: bool, tally: Tally) -> None:
     make: Any = grpc_heartbeat.insecure_channel if ours else grpc.insecure_channel
     made: Counter[int] = Counter()
     with make(server.target) as plain, make(server.target, SINGLE_THREADED) as single:
-        tracing = telemetry.client_interceptors(tracer_provider=tally.provider)
-        ways = SyncWays(*(grpc.intercept_channel(each, *tracing) for each in (plain, single)))
+        ways = SyncWays(*(traced(each, how, tally) for each in (plain, single)))
         with ways.pool:
             while made.total() < ENOUGH:
                 for way, status in ways.all.items():
@@ -293,8 +295,9 @@ class AioWays:
         _lose(await self._begun())
 
 
-@STYLES
-def test_asyncio_calls_leave_no_span_open(ours: bool, loop: LoopThread, tally: Tally) -> None:
+@OURS
+@HOW
+def test_asyncio_calls_leave_no_span_open(ours: bool, how: str, loop: LoopThread, tally: Tally) -> None:
     interceptors: list[Any] = [
         *telemetry.aio_server_interceptors(tracer_provider=tally.provider),
         *grpc_heartbeat.aio.server_interceptors(),
@@ -304,8 +307,7 @@ def test_asyncio_calls_leave_no_span_open(ours: bool, loop: LoopThread, tally: T
     made: Counter[int] = Counter()
 
     async def open_channel() -> Any:
-        tracing = telemetry.aio_client_interceptors(tracer_provider=tally.provider)
-        return make(server.target, interceptors=tracing)
+        return aio_traced(make, server.target, how, tally)
 
     async def together(ways: AioWays) -> None:
         await asyncio.gather(*(way() for way in ways.all for _ in range(TOGETHER)))

@@ -7,15 +7,23 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from grpc_heartbeat import telemetry
+from grpc_heartbeat.core.breaker import BreakerClosed, BreakerOpened, BreakerProbing
+from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.heartbeat_events import LevelChanged
+from grpc_heartbeat.core.levels import Level
+from grpc_heartbeat.core.verdicts import JudgementSuspended, Verdict, VerdictChanged
 from grpc_heartbeat.demo.receiver import Receiver
 from grpc_heartbeat.demo.traces import BEAT, complete, grow
 from grpc_heartbeat.telemetry import deadline_facts
 from grpc_heartbeat.telemetry.beat_context import BEAT_SPAN, OPEN_SPAN
+from grpc_heartbeat.telemetry.channel import TracedChannel
 from grpc_heartbeat.telemetry.deadline_facts import NAMESPACE
+from grpc_heartbeat.telemetry.verdict_spans import BREAKER_SPAN, CHANGES, VERDICT_SPAN
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tracing.md").read_text("utf-8")
 _PROGRAM = re.compile(r"<!-- example: (\w+) -->\n```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -53,6 +61,37 @@ def test_the_program_sends_beats_with_every_attribute_that_the_page_names() -> N
     assert documented == said
 
 
+def test_the_interceptors_are_put_in_as_the_page_does_it() -> None:
+    made: dict[str, Any] = {}
+    exec(PROGRAMS["interceptors"], made)
+    made["channel"].close()
+    made["server"].stop(None).wait(10)
+    assert isinstance(made["channel"], TracedChannel)
+
+
+def test_what_changes_say_is_documented() -> None:
+    documented = set(re.findall(r"`([a-z._]+)`", " ".join(row[0] for row in _table("### What a change says"))))
+    assert {name.removeprefix("heartbeat.") for name in documented if name != "error.type"} == _said_by_changes()
+    assert "error.type" in documented
+
+
+def _said_by_changes() -> set[str]:
+    told: list[tuple[str, dict[str, Any], str]] = [
+        _tell(VerdictChanged(1.0, Verdict.UP, Verdict.DOWN, "why")),
+        _tell(JudgementSuspended(1.0, 0.5, "late tick")),
+        _tell(BreakerOpened(1.0, 1, "why", 0.1, False)),
+        _tell(BreakerProbing(1.0, 1)),
+        _tell(BreakerClosed(1.0, 1, 2.0)),
+        _tell(LevelChanged(1.0, Level.CHECK, Level.WATCH)),
+    ]
+    assert len(told) == len(CHANGES)
+    return {key for _, values, _ in told for key in values}
+
+
+def _tell(event: Event) -> tuple[str, dict[str, Any], str]:
+    return CHANGES[type(event)](event)
+
+
 def test_the_sampler_is_set_as_the_page_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr(telemetry, "sample_beats", asked.append, raising=False)
@@ -71,7 +110,7 @@ def test_the_facts_about_deadlines_are_called_so() -> None:
 
 def test_the_operations_to_search_for_are_the_spans_names() -> None:
     operations = {row[1].strip("`") for row in _table("## 3. Find them") if "Keepalive" in row[1]}
-    assert operations == {BEAT_SPAN, OPEN_SPAN}
+    assert operations == {BEAT_SPAN, OPEN_SPAN, VERDICT_SPAN, BREAKER_SPAN}
 
 
 def test_files_and_targets_that_the_page_names_exist() -> None:

@@ -13,14 +13,15 @@ from grpc_heartbeat._call_events import beat_events
 from grpc_heartbeat.core.breaker import BreakerClosed, BreakerOpened, BreakerProbing
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.frames import Ack, ServingStatus
-from grpc_heartbeat.core.heartbeat_events import BeatAcked, HeartbeatClosed, StreamFailed
+from grpc_heartbeat.core.heartbeat_events import BeatAcked, HeartbeatClosed, LevelChanged, StreamFailed
 from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
+from grpc_heartbeat.core.levels import Level
 from grpc_heartbeat.core.verdicts import JudgementSuspended, Side, Verdict, VerdictChanged
 from grpc_heartbeat.telemetry.beat_context import BEAT_SPAN, OPEN_SPAN
 from grpc_heartbeat.telemetry.beats import BeatTracing, ClientBeats
-from grpc_heartbeat.telemetry.heartbeat_table import BREAKERS, HIGHEST, SIDES, VERDICTS
-from grpc_heartbeat.telemetry.verdict_spans import BREAKER_SPAN, VERDICT_SPAN
+from grpc_heartbeat.telemetry.heartbeat_table import BREAKERS, HIGHEST, LEVELS, SIDES, VERDICTS
+from grpc_heartbeat.telemetry.verdict_spans import BREAKER_SPAN, LEVEL_SPAN, VERDICT_SPAN
 from tests.heartbeat import ends
 from tests.heartbeat.ends import CLIENT, SERVER, Spans
 from tests.heartbeat.relay import Relay
@@ -29,6 +30,7 @@ from tests.telemetry.scrape import Meters
 
 LABELS = {"service": "orders", "zone": "zone-b", "type": "liveness"}
 ACK = Ack(1, ServingStatus.SERVING)
+TABLES = (("verdicts", "verdict", VERDICTS), ("breakers", "state", BREAKERS), ("levels", "level", LEVELS))
 BREAKER = BreakerPolicy(open_min=0.05, open_max=0.2)
 
 
@@ -175,6 +177,14 @@ def test_a_suspended_judgement_is_told(spans: Spans) -> None:
     assert span.links == ()
 
 
+def test_another_level_is_told(spans: Spans) -> None:
+    tracing = BeatTracing(CLIENT, "liveness", spans.provider)
+    tracing.observe(LevelChanged(1.0, Level.CHECK, Level.WATCH), None)
+    (span,) = spans.ended
+    assert span.name == LEVEL_SPAN
+    assert (span.attributes["heartbeat.level"], span.attributes["heartbeat.level.before"]) == ("check", "watch")
+
+
 class Silent:
     """A heartbeat whose peer is suspicious, as much as ``phi`` says."""
 
@@ -206,7 +216,7 @@ def test_suspicion_is_the_highest_and_bounded(meters: Meters) -> None:
 def test_zeros_are_shown_and_no_other_values(meters: Meters) -> None:
     heartbeat = Silent(0.0)
     heartbeat.tell(BreakerProbing(1.0, 2))
-    for name, label, values in (("verdicts", "verdict", VERDICTS), ("breakers", "state", BREAKERS)):
+    for name, label, values in TABLES:
         points = meters.points(f"grpc_heartbeat.{name}", **LABELS)
         assert sorted(dict(point.attributes)[label] for point in points) == sorted(values)
         assert sum(point.value for point in points) == 1
