@@ -319,7 +319,7 @@ async def test_writing_to_a_call_that_has_failed_says_what_it_failed_with(
 
 async def test_what_a_failed_write_has_seen_is_read_by_the_application_too(server: Server) -> None:
     async with INSTALLATIONS["with interceptors"](server.target, timeouts=Timeouts(total=PATIENCE)) as channel:
-        call = channel.stream_stream(path("StreamStream"))()
+        call: Any = channel.stream_stream(path("StreamStream"))()
         await call.write(FAIL)
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
