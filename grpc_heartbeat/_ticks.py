@@ -1,7 +1,9 @@
 """What turns the wheels: one for the synchronous stack, by the process's timer thread, and one for each event loop.
 
 All heartbeat streams of a stack share its wheel: no thread, task or timer each. It also finds out when this process did not
-run: a tick that comes too late is a pause of ours, for which no peer is blamed (``core/lateness.py``).
+run: a tick that comes too late is a pause of ours, and so is a garbage collection while anybody is queued; no peer is blamed
+for those (``core/lateness.py``). A collection may come at any place of any thread, where nothing but storing is safe, so it is
+noted by the next tick, before any member is woken.
 """
 
 from __future__ import annotations
@@ -10,12 +12,13 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
-from grpc_heartbeat import _faults
+from grpc_heartbeat import _faults, _gc_pauses
 from grpc_heartbeat._loop_timers import LoopTimers, loop_timers
 from grpc_heartbeat._timers import TimerThread, clock, timers
-from grpc_heartbeat.core.lateness import LocalPauses
+from grpc_heartbeat.core.lateness import REMEMBERED, LocalPauses
 from grpc_heartbeat.core.wheel import Member, Wheel
 
 
@@ -27,51 +30,81 @@ class Ticks:
         now: Its clock.
 
     Attributes:
+        now: The driver's clock.
         pauses: When this thread or loop did not run as it should.
     """
 
     def __init__(self, driver: TimerThread | LoopTimers, now: Callable[[], float]) -> None:
         self.pauses = LocalPauses()
-        self._now = now
+        self.now = now
         self._wheel = Wheel()
         self._lock = threading.Lock()
         self._alarm = driver.alarm(self._turn)
+        self._turned_out: set[Member] | None = None
+        self._watching = False
+        self._collections: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
 
     def add(self, member: Member, due: float) -> None:
-        """Have ``member.tick`` called at ``due`` on the driver's clock or up to its grain later; from any thread."""
+        """Have ``member.tick`` called at ``due`` on the driver's clock or up to its grain later; from any thread.
+
+        What is due already is due now: that it is asked for late is no pause of ours.
+        """
         with self._lock:
-            if self._wheel.add(member, due):
+            if self._wheel.add(member, max(due, self.now())):
                 self._arm()
+            if not self._watching:
+                self._watch()
 
     def remove(self, member: Member) -> None:
         """Have ``member`` woken no more; a tick that is on its way still comes."""
         with self._lock:
             self._wheel.remove(member)
+            if self._turned_out is not None:
+                self._turned_out.add(member)
             if not self._wheel.members:
                 self._alarm.cancel()
+                self._watch()
 
     @property
     def members(self) -> int:
         """How many are queued."""
         return self._wheel.members
 
+    def gc_paused(self, seconds: float) -> None:
+        """Note a garbage collection that ends now."""
+        now = self.now()
+        self._collections.append((now - seconds, now))
+
     def _turn(self) -> None:
         with self._lock:
-            now, planned = self._now(), self._wheel.next_wakeup()
+            now, planned = self.now(), self._wheel.next_wakeup()
             awake = self._wheel.wake(now)
+            gone: set[Member] = set()  # those that are removed while they, or others, are ticked
+            self._turned_out = gone
+            while self._collections:
+                self.pauses.add(*self._collections.popleft(), "garbage collection")
             if awake and planned is not None:
                 self.pauses.tick(planned, now)
         again = [(member, due) for member in awake if (due := self._tick(member, now)) is not None]
         with self._lock:
+            self._turned_out = None
             for member, due in again:
-                self._wheel.add(member, due)
+                if member not in gone:
+                    self._wheel.add(member, max(due, now))
             self._arm()
+            if self._watching != (self._wheel.members > 0):
+                self._watch()
 
     def _arm(self) -> None:
         """Set the alarm. The lock is held, or an earlier arming could be lost."""
         wakeup = self._wheel.next_wakeup()
         if wakeup is not None and self._wheel.members:
             self._alarm.arm(wakeup)
+
+    def _watch(self) -> None:
+        """Watch the garbage collector while anybody is queued. The lock is held."""
+        self._watching = self._wheel.members > 0
+        (_gc_pauses.watch if self._watching else _gc_pauses.unwatch)(self)
 
     def _tick(self, member: Member, now: float) -> float | None:
         try:
@@ -108,6 +141,14 @@ def loop_ticks(loop: asyncio.AbstractEventLoop | None = None) -> Ticks:
     if found is None:
         found = _by_loop[driver] = Ticks(driver, loop.time)
     return found
+
+
+def all_pauses() -> Iterator[tuple[str, LocalPauses]]:
+    """Yield the pauses of the timer thread (``"thread"``) and of each event loop (``"loop"``), where a wheel turns."""
+    if _process is not None:
+        yield "thread", _process.pauses
+    for found in list(_by_loop.values()):
+        yield "loop", found.pauses
 
 
 def _after_fork_in_child() -> None:

@@ -5,7 +5,7 @@
 - The core reads no clock: ``now`` is a parameter.
 - The wall clock may be stepped, so nobody reads it, except to date what people or other machines read. Such a line says so:
   ``# wall clock: <reason>``.
-- Private modules of grpcio are imported in ``grpc_heartbeat/_grpcio*.py`` only.
+- Private modules of grpcio are imported in ``_grpcio*.py`` only.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def private_imports(source: Source) -> Iterator[Breach]:
             yield Breach(
                 source.path,
                 line,
-                f"{name} is private to grpcio; only the modules named _grpcio* may import it",
+                f"{name} is private to grpcio; only _grpcio*.py may import it",
             )
 
 

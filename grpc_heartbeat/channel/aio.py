@@ -60,6 +60,11 @@ class Channel(grpc.aio.Channel):
         self.heartbeat: AioHeartbeat | None = None
         self._heartbeat_started = True
 
+    @property
+    def plain(self) -> grpc.aio.Channel:
+        """The channel that this one wraps."""
+        return self._inner
+
     def plan_heartbeat(self, policy: HeartbeatPolicy, identity: Identity, name: str) -> None:
         """Hold a heartbeat stream on this channel, from now or from its first use inside a running loop, to its close."""
         from grpc_heartbeat.heartbeat.client_aio import (
@@ -67,6 +72,7 @@ class Channel(grpc.aio.Channel):
         )  # with it comes OpenTelemetry: only where it is used
 
         self.heartbeat = AioHeartbeat(self._inner, policy, identity, name=name)
+        self.heartbeat.unconnected = self.connection.waited
         if not self._limited_inside:  # then our multicallables keep this channel alive
             self.heartbeat.owner = weakref.ref(self)
         self._heartbeat_started = False

@@ -1,13 +1,14 @@
 """What the two sides of a heartbeat stream say to each other, free of any encoding.
 
-Durations are seconds here; the wire has milliseconds. The rules of each field stand in ``heartbeat.proto``.
+Durations are seconds here; the wire has milliseconds. The rules of each field stand in ``heartbeat.proto``. What is made for
+each beat is a named tuple: a frozen dataclass takes three times as long to make.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from grpc_heartbeat.config import BeatType, Identity
 
@@ -36,8 +37,7 @@ class Hello:
     tracestate: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(NamedTuple):
     """Are you there? ``next_within`` promises the next beat within that many seconds; 0 promises nothing."""
 
     sequence: int
@@ -46,8 +46,7 @@ class Beat:
     next_within: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """How busy the sender of an ack is. ``None``: not measured. Durations in seconds, CPU as a share of one core."""
 
     in_flight: int | None = None
@@ -57,8 +56,7 @@ class Load:
     gc_pause: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(NamedTuple):
     """The answer to one beat. ``sender`` is set in the reply to Ping only."""
 
     sequence: int

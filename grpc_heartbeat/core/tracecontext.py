@@ -10,6 +10,9 @@ from dataclasses import dataclass
 LENGTH = 26
 VERSION = 0
 
+_NO_TRACE_ID = bytes(16)
+_NO_SPAN_ID = bytes(8)
+
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
@@ -36,15 +39,21 @@ def encode(context: TraceContext) -> bytes:
     )
 
 
+def valid(data: bytes) -> bool:
+    """Return whether ``data`` is a context: not if it has another length or version, or a zero id."""
+    return (
+        len(data) == LENGTH
+        and data[0] == VERSION
+        and not data.startswith(_NO_TRACE_ID, 1)
+        and not data.startswith(_NO_SPAN_ID, 17)
+    )
+
+
 def decode(data: bytes) -> TraceContext | None:
-    """Return the context in ``data``, or ``None`` for another length or version or a zero id: strangers send these."""
-    if len(data) != LENGTH or data[0] != VERSION:
+    """Return the context in ``data``, or ``None`` if it is not valid: strangers send these."""
+    if not valid(data):
         return None
-    trace_id = int.from_bytes(data[1:17], "big")
-    span_id = int.from_bytes(data[17:25], "big")
-    if not trace_id or not span_id:
-        return None
-    return TraceContext(trace_id, span_id, data[25])
+    return TraceContext(int.from_bytes(data[1:17], "big"), int.from_bytes(data[17:25], "big"), data[25])
 
 
 def unsampled(data: bytes) -> bool:

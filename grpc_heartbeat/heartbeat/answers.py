@@ -8,14 +8,14 @@ from grpc_heartbeat.config import Identity, check_seconds
 from grpc_heartbeat.core.frames import Ack, Beat
 from grpc_heartbeat.core.heartbeat_server import Condition
 from grpc_heartbeat.heartbeat import codec
-from grpc_heartbeat.telemetry.beats import ServerBeats
+from grpc_heartbeat.telemetry.server_beats import ServerBeats
 
 
-def answer_ping(request: bytes, identity: Identity, condition: Condition, advised: float, beats: ServerBeats) -> bytes:
+def answer_ping(request: bytes, identity: Identity, condition: Condition, beats: ServerBeats) -> bytes:
     """Return the reply to a Ping. A request that does not parse is answered like an empty one: it arrived."""
     started = time.time_ns()  # wall clock: spans are dated
     beat = codec.decode_beat(request) or Beat(0)
-    ack = Ack(beat.sequence, condition.status, condition.load, advised, identity)
+    ack = Ack(beat.sequence, condition.status, condition.load, condition.advised_interval, identity)
     beats.answered(beat, None, started, ping=True)
     return codec.encode_ack(ack)
 

@@ -9,6 +9,8 @@ from grpc_heartbeat.core.admission import Counts, InboundLimits
 if TYPE_CHECKING:
     from grpc_heartbeat.interceptors.server_state import ServerState
 
+_HEALTH = "/grpc.health.v1.Health/"
+
 
 class Method:
     """One method of a server.
@@ -20,10 +22,11 @@ class Method:
         counts: Where its RPCs are counted.
         limits: The server's own limits, or ``None`` when there is no policy.
         accept_after: Seconds after which its RPCs are accepted early, or ``None``.
+        works: Whether its RPCs count as work in flight. Health checks do not: a watch lasts for ever.
         speaks: Whether its handler was seen to send initial metadata of its own. Then its RPCs are never accepted early.
     """
 
-    __slots__ = ("accept_after", "counts", "limits", "path", "server", "source", "speaks")
+    __slots__ = ("accept_after", "counts", "limits", "path", "server", "source", "speaks", "works")
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Method:
         self.limits = limits
         self.accept_after = accept_after
         self.speaks = False
+        self.works = not path.startswith(_HEALTH)
 
     @property
     def may_overrun(self) -> bool:

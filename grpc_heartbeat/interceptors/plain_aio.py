@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 
+from grpc_heartbeat import _in_flight
 from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
@@ -23,8 +24,8 @@ from grpc_heartbeat.interceptors.handlers import behavior_of, keep_marks, with_b
 from grpc_heartbeat.interceptors.inbound import (
     InboundScope,
     deadline_of,
+    handler_over,
     rpc_ended,
-    tell_over,
     tell_started,
 )
 from grpc_heartbeat.interceptors.limiting import in_time, stream_in_time
@@ -95,6 +96,9 @@ class PlainRpc:
             start(PlainLimit(scope, method, own, now, context, self), own, scope, self._loop)
         if self.over:
             rpc_ended(scope)
+        if method.works:
+            scope.counted = True
+            _in_flight.begin(None)
         if rpc_events.listening:
             tell_started(scope, now, self._arrived)
         return scope
@@ -122,8 +126,7 @@ def _plain_response(behavior: Behavior, rpc: PlainRpc) -> Behavior:
         try:
             return behavior(request, rpc.accepting or context)
         finally:
-            if scope.entered is not None:
-                tell_over(scope)
+            handler_over(scope)
             restore(token)
             scope.finish()
             rpc.settle()

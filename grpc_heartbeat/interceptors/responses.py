@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from grpc_heartbeat._current import current_scope, restore
-from grpc_heartbeat.interceptors.inbound import InboundScope, tell_over
+from grpc_heartbeat.interceptors.inbound import InboundScope, handler_over
 
 
 class ScopedResponses:
@@ -30,13 +30,11 @@ class ScopedResponses:
         try:
             return next(self._responses)
         except BaseException:
-            if self._scope.entered is not None:
-                tell_over(self._scope)
+            handler_over(self._scope)
             self._scope.finish()
             raise
         finally:
             restore(token)
 
     def __del__(self) -> None:
-        if self._scope.entered is not None:  # the RPC ended between two steps
-            tell_over(self._scope)
+        handler_over(self._scope)  # the RPC ended between two steps

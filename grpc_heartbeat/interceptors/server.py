@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from grpc_heartbeat import _faults
+from grpc_heartbeat import _faults, _in_flight
 from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
@@ -22,7 +22,7 @@ from grpc_heartbeat.core.events import Observers
 from grpc_heartbeat.interceptors.accepting import EarlyAccept, SyncDriver
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.interceptors.inbound import SyncScope, deadline_of, tell_over, tell_started
+from grpc_heartbeat.interceptors.inbound import SyncScope, deadline_of, handler_over, tell_started
 from grpc_heartbeat.interceptors.limiting import end_after, in_time, stream_in_time
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.responses import ScopedResponses
@@ -118,6 +118,9 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any, until_over: 
         end_after(own, scope, context, method, now, until_over=until_over)
     if early is not None and not method.speaks:
         early.watch(scope, context, now)
+    if method.works:
+        scope.counted = True
+        _in_flight.begin(None)
     if rpc_events.listening:
         tell_started(scope, now, arrived)
     return scope
@@ -130,8 +133,7 @@ def _one_response(behavior: Behavior, method: Method, early: EarlyAccept | None)
         try:
             return behavior(request, context)
         finally:
-            if scope.entered is not None:
-                tell_over(scope)
+            handler_over(scope)
             current_scope.reset(token)
             scope.finish()
 
@@ -145,7 +147,7 @@ def _response_stream(behavior: Behavior, method: Method, early: EarlyAccept | No
         try:
             responses = behavior(request, context)
         except BaseException:
-            tell_over(scope)
+            handler_over(scope)
             scope.finish()
             raise
         finally:
@@ -164,6 +166,7 @@ def _non_blocking(behavior: Behavior, method: Method, early: EarlyAccept | None)
         try:
             return behavior(request, context, send_response)
         finally:
+            handler_over(scope)
             restore(token)
 
     return handle

@@ -23,7 +23,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from grpc_heartbeat import _faults
+from grpc_heartbeat import _faults, _in_flight
 from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat._types import Behavior
@@ -32,7 +32,7 @@ from grpc_heartbeat.core.events import Observers
 from grpc_heartbeat.interceptors.accepting_aio import AcceptingContext, EarlyAccept
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.interceptors.inbound import AioScope, deadline_of, rpc_ended, tell_over, tell_started
+from grpc_heartbeat.interceptors.inbound import AioScope, deadline_of, handler_over, rpc_ended, tell_started
 from grpc_heartbeat.interceptors.limiting_aio import AioLimit, limited, start
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.plain_aio import PlainHandler
@@ -131,6 +131,9 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope 
         scope.limit = AioLimit(scope, method, own, now)
         start(scope.limit, own, scope, asyncio.get_running_loop())
     current_scope.set(scope)
+    if method.works:
+        scope.counted = True
+        _in_flight.begin(None)
     if rpc_events.listening:
         tell_started(scope, now, arrived)
     return scope
@@ -161,8 +164,7 @@ def _coroutine(behavior: Behavior, method: Method, early: EarlyAccept | None) ->
             await _settle(scope, error)
             raise
         finally:
-            if scope.entered is not None:
-                tell_over(scope)
+            handler_over(scope)
             scope.finish()
         if scope.accepting is not None:
             scope.accepting.pending = False
@@ -193,19 +195,18 @@ def _generator(behavior: Behavior, method: Method, early: EarlyAccept | None) ->
                     accepting = None
                 yield response
         except asyncio.CancelledError as error:
-            tell_over(scope)
+            handler_over(scope)
             await _settle(scope, error)
             raise
         except GeneratorExit:
-            tell_over(scope)
+            handler_over(scope)
             raise
         except Exception as error:
-            tell_over(scope)
+            handler_over(scope)
             scope.finish()
             await _settle(scope, error)
             raise
-        if scope.entered is not None:
-            tell_over(scope)
+        handler_over(scope)
         scope.finish()
         await _settle(scope)
 

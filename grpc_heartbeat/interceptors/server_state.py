@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from grpc_heartbeat import _faults
+from grpc_heartbeat import _faults, _in_flight
 from grpc_heartbeat._call_events import rpc_events
 from grpc_heartbeat.core.admission import Admission, ServerStats
 from grpc_heartbeat.core.events import Event, Observer, Observers
@@ -34,6 +34,7 @@ class ServerState:
         self.called_off = False
         self.live: set[Scope] = set()
         self._lock = threading.Lock()
+        _in_flight.counted = True
         self._admission = Admission() if policy is None else _admission(policy)
 
     def method(self, path: str) -> Method:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from grpc_heartbeat.config import Identity
 from grpc_heartbeat.core.frames import Ack, Beat, Frame, Goodbye, GoodbyeReason, Hello, Load, ServingStatus
-from grpc_heartbeat.core.heartbeat_server import PATIENCE, SHORTEST_PATIENCE, Condition, ServerSession
+from grpc_heartbeat.core.heartbeat_server import PATIENCE, SHORTEST_PATIENCE, Condition, Due, ServerSession
 
 ME, PEER = Identity("me", "a", "1"), Identity("peer", "b", "2")
 FINE = Condition()
@@ -22,10 +22,10 @@ def test_hello_is_answered_with_hello_and_the_peer_is_known() -> None:
 
 
 def test_a_beat_is_answered_with_the_condition_of_that_moment() -> None:
-    session = ServerSession(ME, advised_interval=7.0)
+    session = ServerSession(ME)
     session.receive(Hello(PEER), 0.0, FINE)
     load = Load(in_flight=3)
-    (answer,) = session.receive(Beat(4), 1.0, Condition(ServingStatus.NOT_SERVING, load))
+    (answer,) = session.receive(Beat(4), 1.0, Condition(ServingStatus.NOT_SERVING, load, None, 7.0))
     assert answer == Ack(4, ServingStatus.NOT_SERVING, load, 7.0)
 
 
@@ -41,14 +41,14 @@ def test_a_drain_follows_the_next_answer() -> None:
     assert answers == [Ack(1, ServingStatus.NOT_SERVING), Goodbye(GoodbyeReason.DRAINING, "update")]
     assert session.over
     assert session.receive(Beat(2), 0.0, FINE) == []
-    assert session.drain("again") == []
+    assert session.drain("again", 0.0) == []
     assert session.parted
 
 
 def test_an_idle_stream_can_be_drained_at_once() -> None:
     session = ServerSession(ME)
     assert not session.parted
-    assert session.drain("update") == [Hello(ME), Goodbye(GoodbyeReason.DRAINING, "update")]
+    assert session.drain("update", 0.0) == [Hello(ME), Goodbye(GoodbyeReason.DRAINING, "update")]
     assert session.parted
     assert session.over
 
@@ -65,10 +65,10 @@ def test_a_client_that_breaks_its_promise_is_gone_after_patience() -> None:
     session = ServerSession(ME)
     session.receive(Beat(1, next_within=20.0), 100.0, FINE)
     assert session.next_wakeup() == 100.0 + PATIENCE * 20.0
-    assert not session.wake(159.9)
+    assert session.wake(159.9) is None
     session.receive(Beat(2, next_within=0.1), 120.0, FINE)
     assert session.next_wakeup() == 120.0 + SHORTEST_PATIENCE
-    assert session.wake(130.0)
+    assert session.wake(130.0) is Due.CUT
     assert session.over
 
 
@@ -76,7 +76,7 @@ def test_a_client_that_promises_nothing_may_stay_silent() -> None:
     session = ServerSession(ME)
     session.receive(Beat(1), 0.0, FINE)
     assert session.next_wakeup() is None
-    assert not session.wake(1e9)
+    assert session.wake(1e9) is None
 
 
 frames: st.SearchStrategy[Frame | None] = st.one_of(

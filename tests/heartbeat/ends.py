@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 import grpc
 import grpc.aio
+import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from grpc_heartbeat import (
+    _grpcio_client_stream,
+    _grpcio_client_stream_aio,
+    _grpcio_server_stream,
+    _grpcio_server_stream_aio,
+)
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.heartbeat_events import StreamFailed
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
 from grpc_heartbeat.health import HealthBoard
-from grpc_heartbeat.heartbeat import server, server_aio
+from grpc_heartbeat.heartbeat import client, client_aio, server, server_aio
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
 from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
 from tests.peers import OPTIONS, PATIENCE, LoopThread, wait_until
@@ -40,6 +50,8 @@ class Server:
 
     board: HealthBoard
     target: str
+    public = False
+    """Whether its streams are moved by public API alone."""
 
     def close(self) -> None:
         raise NotImplementedError
@@ -51,7 +63,8 @@ class SyncServer(Server):
         self.server = grpc.server(self.pool, options=OPTIONS)
         self.board = HealthBoard()
         if heartbeats:
-            server.add_to_server(self.server, **{"identity": SERVER, "board": self.board, **options})
+            with by_public_api(self.public):
+                server.add_to_server(self.server, **{"identity": SERVER, "board": self.board, **options})
         self.target = f"127.0.0.1:{self.server.add_insecure_port(f'127.0.0.1:{port}')}"
         self.server.start()
 
@@ -70,13 +83,35 @@ class AioServer(Server):
     async def _start(self, port: int, heartbeats: bool, options: dict[str, Any]) -> None:
         self.server = grpc.aio.server(options=OPTIONS)
         if heartbeats:
-            server_aio.add_to_server(self.server, **{"identity": SERVER, "board": self.board, **options})
+            with by_public_api(self.public):
+                server_aio.add_to_server(self.server, **{"identity": SERVER, "board": self.board, **options})
         self.target = f"127.0.0.1:{self.server.add_insecure_port(f'127.0.0.1:{port}')}"
         await self.server.start()
 
     def close(self) -> None:
         self._loop.run(self.server.stop(None))
         self.board.close()
+
+
+class ThreadedServer(SyncServer):
+    """One whose streams hold a thread each."""
+
+    public = True
+
+
+class PublicAioServer(AioServer):
+    """One that joins no operations."""
+
+    public = True
+
+
+@contextlib.contextmanager
+def by_public_api(wanted: bool) -> Iterator[None]:
+    """Have servers that are set up meanwhile use the public API alone, if that is ``wanted``."""
+    with contextlib.ExitStack() as stack:
+        for seam in (_grpcio_server_stream, _grpcio_server_stream_aio) if wanted else ():
+            stack.enter_context(mock.patch.object(seam, "usable", return_value=False))
+        yield
 
 
 class Client:
@@ -102,15 +137,24 @@ class Client:
         wait_until(lambda: len(self.of(kind)) >= count)
         return self.of(kind)
 
+    def wait_for_failure(self) -> StreamFailed:
+        """Return the failure of the first stream that was open. (A busy machine may fail to connect in time.)"""
+        wait_until(lambda: any(event.opened for event in self.of(StreamFailed)))
+        found: StreamFailed = next(event for event in self.of(StreamFailed) if event.opened)
+        return found
+
     def stop(self) -> None:
         raise NotImplementedError
 
     def restart(self) -> None:
         self.heartbeat.start()
 
+    def move(self, channel: Any, after: float = 0.0) -> None:
+        self.heartbeat.move(channel, after)
+
     def rests(self) -> bool:
-        """Whether neither thread nor task is left."""
-        raise NotImplementedError
+        """Whether no stream is left."""
+        return self.heartbeat._stream is None and not self.heartbeat._parting
 
     def close_channel(self) -> None:
         raise NotImplementedError
@@ -131,9 +175,6 @@ class SyncClient(Client):
     def stop(self) -> None:
         self.heartbeat.close()
 
-    def rests(self) -> bool:
-        return not self.heartbeat._thread.is_alive()
-
     def close_channel(self) -> None:
         self.channel.close()
 
@@ -153,14 +194,34 @@ class AioClient(Client):
     def stop(self) -> None:
         self._loop.run(self.heartbeat.close())
 
-    def rests(self) -> bool:
-        return bool(self.heartbeat._task.done())
+    def move(self, channel: Any, after: float = 0.0) -> None:
+        async def move() -> None:
+            self.heartbeat.move(channel, after)
+
+        self._loop.run(move())
 
     def close_channel(self) -> None:
         self._loop.run(self.channel.close())
 
 
-SERVERS: dict[str, Callable[..., Server]] = {"sync": SyncServer, "aio": AioServer}
+SERVERS: dict[str, Callable[..., Server]] = {
+    "sync": SyncServer,
+    "sync threads": ThreadedServer,
+    "aio": AioServer,
+    "aio public": PublicAioServer,
+}
+"""By stack and engine."""
+
+ENGINES = ("sync", "aio", "sync public", "aio public")
+"""The engines of a client's stream."""
+
+
+def use_engine(monkeypatch: pytest.MonkeyPatch, public: bool) -> None:
+    """Have the streams of new heartbeats made by public API, or by private names of grpcio where it has them."""
+    for driver, seam in ((client, _grpcio_client_stream), (client_aio, _grpcio_client_stream_aio)):
+        monkeypatch.setattr(driver, "method_of", (lambda _: None) if public else seam.method_of)
+
+
 CLIENTS: dict[str, Callable[..., Client]] = {"sync": SyncClient, "aio": AioClient}
 
 

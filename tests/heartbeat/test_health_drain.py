@@ -22,8 +22,10 @@ from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.health import watches as watches_module
 from grpc_heartbeat.health.watches import SyncWatches
 from grpc_heartbeat.heartbeat import calls, codec
+from grpc_heartbeat.heartbeat.held import HeldStreams
 from grpc_heartbeat.heartbeat.pool import DaemonPool
-from grpc_heartbeat.heartbeat.servicer import _PushedStream
+from grpc_heartbeat.heartbeat.threaded_stream import ThreadedStream
+from grpc_heartbeat.telemetry.server_beats import ServerBeats
 from tests.heartbeat.ends import CLIENT, SERVER, STEADY, Client, Server, SyncServer
 from tests.heartbeat.raw_watch import RawWatch
 from tests.peers import OPTIONS, PATIENCE, LoopThread, wait_until
@@ -294,10 +296,17 @@ class Recorder:
         self.session = ServerSession(SERVER)
         context: Any = self
         self.pool = DaemonPool(1, "parting")
-        self.stream = _PushedStream(self.session, context, self.send, self.pool)
+        held = HeldStreams(HealthBoard(), SERVER, ServerBeats(SERVER), "threads", max_streams=1)
+        self.stream = ThreadedStream(held, self.session, context, self.send, self.pool)
 
     def cancel(self) -> None:
         raise AssertionError("nothing blocks here")
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        assert code is grpc.StatusCode.OK
+
+    def set_details(self, details: str) -> None:
+        assert details == ""
 
     def send(self, data: bytes | None) -> None:
         self.sent.append(None if data is None else codec.decode(data))
@@ -310,6 +319,7 @@ def test_a_goodbye_greets_parts_and_ends_once() -> None:
     peer.stream.finish(iter([b"a beat that crossed the goodbye"]))
     peer.stream.send(codec.encode(Ack(1)))
     peer.stream.end()
+    peer.stream.close()
     assert peer.sent == [Hello(SERVER), Goodbye(GoodbyeReason.DRAINING, "update"), None]
 
 
@@ -318,6 +328,7 @@ def test_a_client_that_does_not_end_its_side_has_a_moment() -> None:
     peer.stream.part("update")
     assert peer.sent[-1] is not None
     wait_until(lambda: peer.sent[-1] is None)
+    peer.stream.close()
     peer.pool.shutdown()
 
 
@@ -329,5 +340,6 @@ def test_a_goodbye_that_the_answering_thread_has_in_hand_is_left_to_it() -> None
     for answer in answers:
         peer.stream.send(codec.encode(answer))
     peer.stream.finish(iter(()))
+    peer.stream.close()
     assert isinstance(peer.sent[-2], Goodbye)
     assert peer.sent[-1] is None

@@ -15,7 +15,8 @@ from grpc_heartbeat.core import tracecontext
 from grpc_heartbeat.core.heartbeat_events import BeatAbandoned, BeatAcked, BeatMissed, StreamOpening
 from grpc_heartbeat.heartbeat import codec
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
-from grpc_heartbeat.telemetry.beats import BEAT_SPAN, OPEN_SPAN, BeatTracing
+from grpc_heartbeat.telemetry.beat_context import BEAT_SPAN, OPEN_SPAN
+from grpc_heartbeat.telemetry.beats import BeatTracing
 from tests.heartbeat.ends import CLIENT, IMPATIENT, QUICK, SERVER, Client, Server, Spans
 from tests.heartbeat.relay import Relay
 from tests.peers import wait_until
@@ -38,8 +39,9 @@ def beats(spans: Spans, kind: SpanKind) -> dict[int, Any]:
 
 def test_every_beat_is_one_trace_of_two_spans(serve: Serve, beat: Beat, spans: Spans) -> None:
     client = beat(serve(tracer_provider=spans.provider).target, tracer_provider=spans.provider)
-    client.wait_for(BeatAcked, 4)
+    acks = len(client.wait_for(BeatAcked, 4))
     client.close()
+    wait_until(lambda: len(beats(spans, SpanKind.SERVER)) >= acks)
     clients, servers = beats(spans, SpanKind.CLIENT), beats(spans, SpanKind.SERVER)
     acked = {span_id: span for span_id, span in clients.items() if span.attributes["heartbeat.outcome"] == "acked"}
     assert len(acked) >= 4

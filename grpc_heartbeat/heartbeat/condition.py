@@ -1,0 +1,106 @@
+"""How a server is, for its acks: its status on the health board, its load, its advice to its clients.
+
+Putting it together costs more than the rest of an answer, so it is done ten times a second at the most and when the board
+changes; in between every ack gets the same object, whose bytes the codec remembers, too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Literal
+
+from grpc_heartbeat import _faults
+from grpc_heartbeat._timers import clock
+from grpc_heartbeat.config import check_seconds
+from grpc_heartbeat.core.frames import Load
+from grpc_heartbeat.core.health_board import WHOLE
+from grpc_heartbeat.core.heartbeat_server import Condition
+from grpc_heartbeat.core.load import CACHED
+from grpc_heartbeat.core.steering import Steering
+from grpc_heartbeat.health import HealthBoard
+from grpc_heartbeat.heartbeat.load import LoadMeter
+
+
+class Conditions:
+    """The condition of one server. Calling it returns the present one.
+
+    Args:
+        board: Whose status it is.
+        load: Says how busy the process is; must be quick. Default: nothing is said.
+        steering: What it makes of that.
+    """
+
+    def __init__(self, board: HealthBoard, load: Callable[[], Load] | None, steering: Steering) -> None:
+        self._board = board
+        self._measure = load
+        self._steering = steering
+        self._load: Load | None = None
+        self._fresh_until = -1.0
+        self._known: Condition | None = None
+        self._reading = threading.Lock()
+        self._joining = threading.Lock()
+        board.listen(self._changed)
+        board.on_leave(lambda _: self._forget())
+
+    def __call__(self) -> Condition:
+        known = self._known
+        if known is not None and clock() < self._fresh_until:
+            return known
+        if clock() >= self._fresh_until and self._reading.acquire(blocking=False):  # else another thread does it
+            try:
+                self._read()
+            finally:
+                self._reading.release()
+        with self._joining:
+            board, advice = self._board, self._steering.advice
+            self._known = known = Condition(board.status(), self._load, board.leaving, advice)
+        return known
+
+    def _read(self) -> None:
+        if self._measure is not None:
+            try:
+                self._load = self._measure()
+                self._steering.read(self._load, clock())
+            except Exception as error:
+                self._load = None
+                _faults.record("heartbeat.load", error)
+        self._fresh_until = clock() + CACHED
+
+    def _changed(self, service: str, _: object) -> None:
+        if service == WHOLE:
+            self._forget()
+
+    def _forget(self) -> None:
+        with self._joining:
+            self._known = None
+
+
+def conditions(
+    board: HealthBoard,
+    load: Callable[[], Load] | Literal["measured"] | None,
+    meter: Callable[[], LoadMeter],
+    advised_interval: float,
+    max_advised_interval: float,
+) -> Conditions:
+    """Return the conditions of a server that was told so; ``meter`` makes what measures its load, until the board is closed."""
+    steering = Steering(advised_interval, max_advised_interval)
+    if load != "measured":
+        return Conditions(board, load, steering)
+    measured = meter()
+    board.on_close(measured.close)
+    return Conditions(board, measured, steering)
+
+
+def check_load(max_advised_interval: object, load: object, workers: object) -> None:
+    """Check what both ``add_to_server`` take.
+
+    Raises:
+        TypeError, ValueError: the message names the argument.
+    """
+    check_seconds("max_advised_interval", max_advised_interval, inclusive=True)
+    if not (load is None or load == "measured" or callable(load)):
+        raise TypeError(f"load must be a function, 'measured' or None; got {load!r}")
+    if not (workers is None or isinstance(workers, Executor)):
+        raise TypeError(f"workers must be a concurrent.futures.Executor or None, not {type(workers).__name__}")
