@@ -13,7 +13,6 @@ anything was sent is recorded, the call is made in one batch, and no other is sp
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -70,8 +69,8 @@ def split(call: Any, wait_for_ready: bool | None) -> bool:
     try:
         if not usable() or type(call) is not _UnaryUnaryCall:
             return False
-        task: Any = call._invocation_task
-        if inspect.getcoroutinestate(task.get_coro()) != inspect.CORO_CREATED:
+        task = call._invocation_task
+        if task.done() or task.get_coro().cr_await is not None:
             return False
         call._cython_call = SplitCall(call._cython_call, wait_for_ready, call._loop)
     except Exception as error:
@@ -97,7 +96,7 @@ class SplitCall:
 
     def __init__(self, call: Any, wait_for_ready: bool | None, loop: asyncio.AbstractEventLoop) -> None:
         self._call = call
-        self._flags = _InitialMetadataFlags().with_wait_for_ready(wait_for_ready)
+        self._flags = 0 if wait_for_ready is None else _InitialMetadataFlags().with_wait_for_ready(wait_for_ready)
         self._loop = loop
         self._status: Any = None
         self._initial_metadata: Any = None
@@ -109,21 +108,22 @@ class SplitCall:
     async def unary_unary(self, request: bytes, metadata: Any, context: Any = None) -> Any:
         """Do the call; return the response's bytes, or ``None`` if it did not end well."""
         try:
-            receive_metadata, receive_message, receive_status = (operation(0) for operation in _Receive)
+            receive_metadata, receive_message, receive_status = _Receive
+            headers, response, status = receive_metadata(0), receive_message(0), receive_status(0)
             send_metadata, send_message, send_close = _Send
             batch = (
                 send_metadata(metadata, self._flags),
                 send_message(request, 0),
                 send_close(0),
-                receive_message,
-                receive_status,
+                response,
+                status,
             )
             if context is not None:
                 _cygrpc.set_instrumentation_context_on_call_aio(self._call, context)
         except Exception as error:
             _give_up(error)
             return await self._in_one(request, metadata, context)
-        reading = _HeaderReading(self, receive_metadata)
+        reading = _HeaderReading(self, headers)
         try:
             reading.step()
             await _execute_batch(self._call, batch, self._loop)
@@ -131,15 +131,8 @@ class SplitCall:
                 await self._told(self._header_waiters)
         finally:
             reading.stop()
-        self._set_status(
-            _Status(
-                receive_status.code(),
-                receive_status.details(),
-                receive_status.trailing_metadata(),
-                receive_status.error_string(),
-            )
-        )
-        return receive_message.message() if self.is_ok() else None
+        self._set_status(_Status(status.code(), status.details(), status.trailing_metadata(), status.error_string()))
+        return response.message() if self.is_ok() else None
 
     async def _in_one(self, request: bytes, metadata: Any, context: Any) -> Any:
         arguments = (request, metadata) if context is None else (request, metadata, context)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -34,6 +35,9 @@ class _Limited:
         call: grpcio's call.
         flight: What watches over it; it must not refer to this object.
     """
+
+    _ahead: Callable[[], Any] | None = None
+    """What a read that was not the application's came to; its next one is to come to the same."""
 
     def __init__(self, call: Any, flight: Flight) -> None:
         self._call = call
@@ -221,6 +225,8 @@ class _Responses(_Limited):
     async def _receive(self, step: Any) -> Any:
         flight = self._flight
         guard = flight._guard
+        if self._ahead is not None:
+            step, self._ahead = self._ahead, None
         before = cancel_requests()
         if guard is not None:
             guard.reading_since = monotonic()
@@ -300,17 +306,30 @@ class _Requests(_Limited):
         call = self._call
         before = cancel_requests()
         try:
-            await (call if hasattr(call, "__await__") else call.read())
+            if hasattr(call, "__await__"):
+                await call
+            else:
+                message = await call.read()
+                if message is not grpc.aio.EOF:
+                    self._ahead = partial(_again, message)
         except asyncio.CancelledError:  # the call's, or the task's
             if not COUNTS_CANCELS or cancel_requests() != before:
                 raise
         except grpc.aio.AioRpcError as error:
+            if not hasattr(call, "__await__"):  # these raise it once
+                self._ahead = partial(_again, error)
             self._flight.tell(error)
         except Exception:  # it is being iterated over
             pass
 
     async def done_writing(self) -> None:
         await self._through(self._call.done_writing())
+
+
+async def _again(outcome: Any) -> Any:
+    if isinstance(outcome, grpc.aio.AioRpcError):
+        raise outcome
+    return outcome
 
 
 class LimitedUnaryUnaryCall(_Response, AioUnaryUnaryCall):

@@ -2,8 +2,8 @@
 
 Theory of operation. A flight is its own timer. A call on a channel that is READY arms it and disarms it when it is done; its
 ``Guard`` may not even be made. When it fires, it looks at what is true now (does the channel have a connection, has the server
-accepted), lets the guard judge, and arms itself for the next look. A call without a connection waits with its channel's other
-calls (``Connection``) to be told of one.
+accepted), lets the guard judge, and arms itself for the next look. A look that comes late proves nothing: another one follows.
+A call without a connection waits with its channel's other calls (``Connection``) to be told of one.
 
 Threads: the application's, the timers' and the connection watch's meet here. ``done`` first stores ``over`` and then disarms;
 whoever arms does so first and then looks at ``over``. The guard's stages are changed and judged under one lock of the
@@ -26,6 +26,10 @@ from grpc_heartbeat.core.wording import Verdict, ended_by_layer
 _judging = threading.Lock()
 _GRACE = 0.02
 """Seconds to wait for what is about to be known, before the call is judged."""
+_PUNCTUAL = 0.02
+"""Seconds by which a look may be late in a process that has the CPU it needs."""
+_MOST_LOOKS = 5
+"""Looks at a call that is late, however late they are themselves."""
 
 _TRANSIENT_FAILURE = "TRANSIENT_FAILURE"
 
@@ -83,6 +87,8 @@ class Flight(Timer):
     _guard: Guard | None = None
     _waits = False
     _asked_at: float | None = None
+    _looks = 0
+    _look_due = 0.0
 
     def __init__(self, method: str, layers: Layers, started: float, line: Line) -> None:
         self.method = method
@@ -151,7 +157,12 @@ class Flight(Timer):
         if self.over:
             return
         with _judging:
-            found = self._judge(clock())
+            now = clock()
+            found = self._judge(now)
+            if isinstance(found, Ending):
+                found = self._again(found, now) or found
+            else:
+                self._looks = 0
             if isinstance(found, float):
                 self._look_at(found)
         if not isinstance(found, Ending):
@@ -169,6 +180,13 @@ class Flight(Timer):
             line.ask(lambda last_error: self._end_unconnected(found, last_error))
         else:
             self._end_unconnected(found, line.last_error)
+
+    def _again(self, found: Ending, now: float) -> float | None:
+        """Return when to look once more, because this look came late: gRPC's threads may not have had their turn either."""
+        due = self._look_due if self._looks else now - (found.elapsed - found.limit)
+        self._looks += 1
+        self._look_due = now + _GRACE
+        return None if now <= due + _PUNCTUAL or self._looks >= _MOST_LOOKS else self._look_due
 
     def _judge(self, now: float) -> Ending | float | None:
         guard = self.guard

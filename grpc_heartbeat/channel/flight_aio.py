@@ -234,8 +234,11 @@ class Flight(Timer):
         if self._waits:
             self._waits = False
             self.connection.leave(self)
-        if self.scope is not None:
-            self.scope.release(self)
+        scope = self.scope
+        if scope is not None:  # what its ``release`` does
+            scope.members.discard(self)
+            if scope.ended:
+                scope.release(self)
 
     # Ends of our making.
 

@@ -36,6 +36,7 @@ from grpc_heartbeat.channel.flight_aio import Flight, LoopLayers
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests_aio import watched_requests
+from grpc_heartbeat.config import MAX_SECONDS
 from grpc_heartbeat.core.deadline import BUDGET_KEY
 from grpc_heartbeat.core.limits import Limits, Part
 from grpc_heartbeat.core.outgoing import plan
@@ -161,6 +162,8 @@ class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
     ) -> None:
         super().__init__(owner, inner, method, limits, connection)
         self._make = maker(inner)
+        self._quick = self._make is not inner and self._layers.on_ready is None
+        """Whether the plainest calls may be made in one frame: there is no header limit, and nobody intercepts them."""
         self._make_split = split
         self._in_batches = True
         self._split: Any = None
@@ -200,7 +203,65 @@ class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        return self._start(request, timeout, metadata, credentials, wait_for_ready, compression)
+        scope = current_scope.get()
+        if (
+            metadata is not None
+            or not self._quick
+            or current_overrides.get() is not None
+            or (scope is not None and (scope.reason is not None or scope.finished))
+            or (timeout is not None and not (type(timeout) is float and 0.0 < timeout <= MAX_SECONDS))
+            or _abandoned.enabled
+        ):
+            return self._start(request, timeout, metadata, credentials, wait_for_ready, compression)
+        # What ``_start`` does, in one frame, for a call without metadata: it is the most frequent one.
+        started = monotonic()
+        layers = self._layers
+        limit = timeout
+        exact = False
+        total = layers.limits.total
+        if total is not None and (limit is None or total < limit):
+            limit, exact = total, True
+        if scope is not None and scope.deadline is not None:
+            exact = True
+            left = scope.deadline - started
+            if limit is None or left < limit:
+                limit = left
+                if left <= 0:
+                    return self._ended(refused(self._method, timeout, layers.limits, scope, limit, self._connection))
+        if exact and limit is not None:
+            metadata = ((BUDGET_KEY, str(int(limit * 1e6))),)
+        flight = None
+        if limit is not None or scope is not None or layers.watched:
+            flight = Flight()
+            flight.method = self._method
+            flight.layers = layers
+            flight.connection = self._connection
+            flight.started = started
+            flight.limit = limit
+            flight.timeout = timeout
+            flight.scope = scope
+            if layers.watched:
+                try:
+                    flight.ready = self._connection.ready()
+                except Exception as error:
+                    _faults.record("channel.watch_aio", error)
+        call = self._make(
+            request,
+            timeout=limit,
+            metadata=metadata,
+            credentials=credentials,
+            wait_for_ready=wait_for_ready,
+            compression=compression,
+        )
+        if flight is None:
+            return call
+        try:
+            limited = LimitedUnaryUnaryCall(call, flight)
+            flight.begin(call)
+        except Exception as error:
+            _faults.record("channel.begin_aio", error)
+            return call
+        return limited
 
 
 class UnaryStream(_MultiCallable, AioUnaryStreamBase):

@@ -317,6 +317,21 @@ async def test_writing_to_a_call_that_has_failed_says_what_it_failed_with(
         assert timeout_of(caught.value) is None
 
 
+async def test_what_a_failed_write_has_seen_is_read_by_the_application_too(server: Server) -> None:
+    async with INSTALLATIONS["with interceptors"](server.target, timeouts=Timeouts(total=PATIENCE)) as channel:
+        call: Any = channel.stream_stream(path("StreamStream"))()
+        await call.write(FAIL)
+        await call.done_writing()
+        assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
+        for _ in range(2):
+            with pytest.raises(AioFailedWrite):
+                await call.write(b"more")
+        with pytest.raises(grpc.aio.AioRpcError, match="you asked for it") as caught:
+            await call.read()
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert await call.read() is grpc.aio.EOF  # as in grpcio
+
+
 @pytest.mark.parametrize("way", [name for name, way in WRITING.items() if way.by_hand])
 @pytest.mark.parametrize("install", ["channel", "with interceptors", "wrapped"])
 async def test_writing_to_a_call_that_a_limit_ended_has_the_facts(slow: SlowServer, way: str, install: str) -> None:

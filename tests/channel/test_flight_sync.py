@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from grpc_heartbeat._timers import clock
+from grpc_heartbeat.channel import flight
 from grpc_heartbeat.channel.connection import NOWHERE
 from grpc_heartbeat.channel.flight import Flight
 from grpc_heartbeat.channel.layers import Layers
@@ -16,7 +17,7 @@ from grpc_heartbeat.core.limits import Limits
 from grpc_heartbeat.core.wording import Verdict
 from tests.peers import wait_until
 
-LONG_AGO = 100.0
+LONG_AGO = 5.005
 LIMITS = Limits(connect=5.0, header=5.0)
 
 
@@ -124,6 +125,31 @@ def test_initial_metadata_without_a_connection_are_those_of_a_call_that_fails(
     call.fire()
     assert call.ended == []
     assert call.guard.stage is Stage.CONNECTING
+
+
+def test_a_late_look_is_followed_by_another(line: Line, fly: Callable[..., Call]) -> None:
+    line.now = "READY"
+    call = fly(limits=Limits(header=4.0), ready=True)  # it was to be looked at a second ago
+    call.fire()
+    assert call.ended == []
+    assert call.armed
+    call.accepted = True  # gRPC's thread has had its turn
+    call.fire()
+    assert call.ended == []
+    assert call.guard.stage is Stage.OPEN
+
+
+def test_a_process_that_is_always_late_ends_its_calls_all_the_same(
+    line: Line, fly: Callable[..., Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flight, "_PUNCTUAL", -1.0)
+    line.now = "READY"
+    call = fly(limits=Limits(header=4.0), ready=True)
+    looks = 0
+    while not call.ended and looks < 9:
+        looks += 1
+        call.fire()
+    assert 1 < looks < 9
 
 
 def test_initial_metadata_with_a_connection_are_believed_at_once(line: Line, fly: Callable[..., Call]) -> None:
