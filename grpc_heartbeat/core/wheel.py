@@ -11,8 +11,9 @@ go round several times. Here the slots are a dictionary, which is as far round a
 in use: O(1) per member, and one heap operation per *slot*.
 
 A member is in the wheel once, at its ``slot``. Moving it to an earlier slot leaves the old place behind, which is skipped
-when its time comes, and so is that of a member that was taken out. Once most places are such, all of them are cleared away. A member that is wanted later than it is queued is
-looked at early, and says then when to come again. So a member's ``tick`` must look at the time itself.
+when its time comes, and so is that of a member that was taken out. Once most places are such, all of them are cleared away.
+A member that is wanted later than it is queued is looked at early, and says then when to come again. So a member's ``tick``
+must look at the time itself.
 
 What the driver does: for each member of ``wake(now)``: ``due = member.tick(now)``, and ``add(member, due)`` unless that is
 ``None``; sleep until ``next_wakeup()``, or until ``add`` said that this is earlier now; and again. One thread at a time.
