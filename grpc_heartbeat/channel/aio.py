@@ -67,6 +67,7 @@ class Channel(grpc.aio.Channel):
         )  # with it comes OpenTelemetry: only where it is used
 
         self.heartbeat = AioHeartbeat(self._inner, policy, identity, name=name)
+        self.heartbeat.unconnected = self.connection.waited
         if not self._limited_inside:  # then our multicallables keep this channel alive
             self.heartbeat.owner = weakref.ref(self)
         self._heartbeat_started = False

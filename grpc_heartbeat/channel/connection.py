@@ -95,6 +95,7 @@ class Connection(_Connection):
         self._channel = channel
         self._lock = threading.Lock()
         self._waiting: set[Waiting] = set()
+        self._waited = 0
         self._asking: list[Answer] = []
         self._timer = timers().alarm(self._look)
         self._since = 0.0
@@ -103,6 +104,7 @@ class Connection(_Connection):
     def wait(self, call: Waiting) -> None:
         """Tell ``call`` when the channel has a connection, until it is told or ``leave`` is called."""
         with self._lock:
+            self._waited += 1
             self._waiting.add(call)
             if len(self._waiting) > 1:
                 return
@@ -112,6 +114,10 @@ class Connection(_Connection):
             else:
                 self._since = now = clock()
                 self._timer.arm(now + _LOOK_EVERY)
+
+    def waited(self) -> int:
+        """Return how many calls have found no connection so far: one that stood before has been lost since."""
+        return self._waited
 
     def leave(self, call: Waiting) -> None:
         """Forget ``call``."""

@@ -60,6 +60,7 @@ class Connection:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
         self._waiting: set[Waiting] = set()
+        self._waited = 0
         self._asking: list[Answer] = []
         self._question: asyncio.Task[None] | None = None
         self._timer: Alarm | None = None
@@ -74,12 +75,17 @@ class Connection:
 
     def wait(self, call: Waiting, loop: asyncio.AbstractEventLoop) -> None:
         """Tell ``call`` when the channel has a connection, until it is told or ``leave`` is called."""
+        self._waited += 1
         first = not self._waiting
         self._waiting.add(call)
         if first:
             if self._timer is None:
                 self._timer = loop_timers(loop).alarm(self._look)
             self._timer.arm(loop.time() + LOOK_EVERY)
+
+    def waited(self) -> int:
+        """Return how many calls have found no connection so far: one that stood before has been lost since."""
+        return self._waited
 
     def leave(self, call: Waiting) -> None:
         """Forget ``call``."""

@@ -47,6 +47,7 @@ class Channel(grpc.Channel):
 
         self.heartbeat = SyncHeartbeat(self._inner, policy, identity, name=name)
         self.heartbeat.owner = weakref.ref(self)
+        self.heartbeat.unconnected = self.connection.waited
         self.heartbeat.start()
 
     def subscribe(

@@ -1,12 +1,13 @@
 """A heartbeat over its streams: opens one after the other, with back-off, until it is closed or the peer knows no heartbeats.
 
-What the driver does: ``opening`` before each stream, ``publish`` with what its session's ``take_events`` returns, and
-``pause`` after the stream: the seconds before the next one, or ``None`` to stop. ``close`` ends it all.
+What the driver does: ``opening`` before each stream; ``publish`` with what its session's ``take_events`` returns, and delivers
+what that returns; ``wake`` at ``next_wakeup``, and delivers that, too; and ``pause`` after the stream: the seconds before the
+next one, or ``None`` to stop. ``close`` ends it all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.backoff import Backoff, Pauses, TableBackoff
@@ -21,11 +22,21 @@ class HeartbeatClient:
 
     Args:
         random: Returns a number in [0, 1), for the jitter of the back-off.
+        phase: Of the slots of all of its streams, as ``ClientSession`` takes it.
     """
 
-    def __init__(self, policy: HeartbeatPolicy, identity: Identity, now: float, random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        policy: HeartbeatPolicy,
+        identity: Identity,
+        now: float,
+        random: Callable[[], float],
+        *,
+        phase: float | None = None,
+    ) -> None:
         self._policy = policy
         self._identity = identity
+        self._phase = phase
         self._status = HeartbeatStatus(now)
         self._backoff: Pauses = (
             Backoff(policy.reconnect_min, policy.reconnect_max, random)
@@ -42,16 +53,25 @@ class HeartbeatClient:
 
     def opening(self, now: float) -> tuple[ClientSession, Event]:
         """Return the session of a new stream and the event that tells of it."""
-        return ClientSession(self._policy, self._identity, now), StreamOpening(now)
+        return ClientSession(self._policy, self._identity, now, phase=self._phase), StreamOpening(now)
 
-    def publish(self, events: Iterable[Event]) -> None:
-        """Learn from events of the present session."""
+    def publish(self, events: list[Event]) -> list[Event]:
+        """Learn from events of the present session; return the events to deliver."""
         for event in events:
             self._status.apply(event)
             if isinstance(event, BeatAcked):
                 self._backoff.reset()
             elif isinstance(event, StreamFailed) and event.cause == "unsupported":
                 self._unsupported = True
+        return events
+
+    def next_wakeup(self, now: float) -> float | None:
+        """Return the instant at which to call :meth:`wake`, or ``None`` if nothing but streams is waited for."""
+        return None
+
+    def wake(self, now: float) -> list[Event]:
+        """Do what is due at ``now`` whatever the streams do; return the events to deliver."""
+        return []
 
     def pause(self) -> float | None:
         """Return the seconds to wait after a stream before the next, or ``None`` if there is to be none."""

@@ -99,12 +99,8 @@ class Wheel:
         if member.slot is None:
             return
         member.slot = None
-        self.members -= 1
-        if not self.members:
-            self._slots.clear()
-            self._numbers.clear()
-            self._left = 0
-        else:
+        self._fewer(1)
+        if self.members:
             self._leave_place()
 
     def wake(self, now: float) -> list[Member]:
@@ -119,8 +115,15 @@ class Wheel:
                     awake.append(member)
                 else:
                     self._left -= 1
-        self.members -= len(awake)
+        self._fewer(len(awake))
         return awake
+
+    def _fewer(self, members: int) -> None:
+        self.members -= members
+        if not self.members:  # what members left behind would pass for slots in use
+            self._slots.clear()
+            self._numbers.clear()
+            self._left = 0
 
     def next_wakeup(self) -> float | None:
         """Return the instant of the first slot in use, or ``None``."""
@@ -129,8 +132,11 @@ class Wheel:
     def _leave_place(self) -> None:
         self._left += 1
         if self._left > self.members + _FEW:
-            for number, members in self._slots.items():
+            for number, members in list(self._slots.items()):
                 members[:] = dict.fromkeys(member for member in members if member.slot == number)
+                if not members:
+                    del self._slots[number]
+            self._numbers[:] = sorted(self._slots)  # which is a heap
             self._left = 0
 
     def __len__(self) -> int:
