@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from bench import report, variants
+from bench.figure import Figure, Micro
 from bench.harness import Row, Section
-from bench.micro import MICROS, Figure, Micro, run_micro
+from bench.micro import MICROS, run_micro
 from bench.suite import SECTIONS, Effort, run_section
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
+from bench.figure import Figure
 from bench.harness import Quartiles, Row
-from bench.micro import Figure
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -5,6 +5,7 @@ Names follow ``grpc``: ``insecure_channel``, ``secure_channel`` and ``server_int
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,9 +13,9 @@ import grpc
 from grpc_heartbeat import aio, deadline, errors
 from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
-from grpc_heartbeat.channel.make import connect_options
+from grpc_heartbeat.channel.make import check_breaker, connect_options, own_connection
 from grpc_heartbeat.channel.sync import Channel
-from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity, PoolPolicy, Timeouts
 from grpc_heartbeat.inband.policy import InbandPolicy, checked
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
@@ -24,11 +25,14 @@ from grpc_heartbeat.overrides import timeouts, with_timeouts
 from grpc_heartbeat.policy import TimeoutPolicy
 
 __all__ = [
+    "BreakerPolicy",
     "Channel",
     "HealthBoard",
     "HeartbeatPolicy",
     "Identity",
     "InbandPolicy",
+    "PoolPolicy",
+    "PooledChannel",
     "ServerPolicy",
     "StreamLimits",
     "TimeoutPolicy",
@@ -44,6 +48,7 @@ __all__ = [
     "events",
     "insecure_channel",
     "keepalive_pair",
+    "pooled_channel",
     "secure_channel",
     "server_interceptors",
     "server_options",
@@ -54,6 +59,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from grpc_heartbeat import debug, events
+    from grpc_heartbeat.channel.pooled import PooledChannel
     from grpc_heartbeat.core.stream_limits import StreamLimits
     from grpc_heartbeat.health import HealthBoard
     from grpc_heartbeat.heartbeat.server import add_to_server
@@ -63,6 +69,7 @@ else:
         __name__,
         {
             "HealthBoard": "grpc_heartbeat.health",
+            "PooledChannel": "grpc_heartbeat.channel.pooled",
             "StreamLimits": "grpc_heartbeat.core.stream_limits",
             "add_to_server": "grpc_heartbeat.heartbeat.server",
             "check_options": "grpc_heartbeat.options.check",
@@ -84,6 +91,7 @@ def insecure_channel(
     identity: Identity | None = None,
     name: str | None = None,
     inband: InbandPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.insecure_channel`` does, whose calls inherit deadline and cancellation.
 
@@ -94,13 +102,19 @@ def insecure_channel(
         identity: Who this process is, as heartbeats say it. Default: ``Identity()``.
         name: The peer's name in telemetry. Default: ``target``.
         inband: Keep idle streams alive from inside, where the server wants it too. Default: no.
+        breaker: Let no calls through while the heartbeats, which it needs, find the peer dead or stuck; end those in flight
+            then, and replace the connection. Default: no.
+
+    Raises:
+        TypeError, ValueError: an argument is not of that kind or out of range, or there is a breaker without heartbeat.
     """
     policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
     wanted = connect_options(options, policy.limits("", streams=False).connect)
-    inner = grpc.insecure_channel(target, options=wanted, compression=compression)
-    return wrap_channel(
-        inner, timeouts=policy, heartbeat=heartbeat, identity=identity, name=name or target, inband=inband
-    )
+
+    def connect(generation: int) -> grpc.Channel:
+        return grpc.insecure_channel(target, options=own_connection(wanted, generation), compression=compression)
+
+    return _made(None, connect, policy, heartbeat, identity, name or target, inband, breaker)
 
 
 def secure_channel(
@@ -114,14 +128,67 @@ def secure_channel(
     identity: Identity | None = None,
     name: str | None = None,
     inband: InbandPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.secure_channel`` does; the other arguments are those of ``insecure_channel``."""
     policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
     wanted = connect_options(options, policy.limits("", streams=False).connect)
-    inner = grpc.secure_channel(target, credentials, options=wanted, compression=compression)
-    return wrap_channel(
-        inner, timeouts=policy, heartbeat=heartbeat, identity=identity, name=name or target, inband=inband
-    )
+
+    def connect(generation: int) -> grpc.Channel:
+        return grpc.secure_channel(target, credentials, own_connection(wanted, generation), compression)
+
+    return _made(None, connect, policy, heartbeat, identity, name or target, inband, breaker)
+
+
+def pooled_channel(
+    target: str,
+    options: ChannelOptions | None = None,
+    compression: grpc.Compression | None = None,
+    *,
+    credentials: grpc.ChannelCredentials | None = None,
+    pool: PoolPolicy | None = None,
+    timeouts: Timeouts | TimeoutPolicy | None = None,
+    heartbeat: HeartbeatPolicy | None = None,
+    identity: Identity | None = None,
+    name: str | None = None,
+    inband: InbandPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
+) -> PooledChannel:
+    """Create a channel of several connections, as ``insecure_channel`` or, with ``credentials``, ``secure_channel`` does.
+
+    Each call goes to the connection with the fewest calls in flight. One that has been idle for a minute is probed by a Ping
+    or a health Check; if the peer stays silent, no call goes there any more, and the next that wants it has it replaced.
+
+    Args:
+        credentials: For TLS and the like. Default: none, as for ``insecure_channel``.
+        pool: How many connections, and when they are probed. Default: ``PoolPolicy()``.
+        target, options, compression, timeouts, heartbeat, identity, name, inband, breaker: Of each connection's channel, as
+            for ``insecure_channel``; a heartbeat runs on every connection.
+
+    Raises:
+        TypeError, ValueError: as for ``insecure_channel``.
+    """
+    from grpc_heartbeat.channel.pooled import PooledChannel
+
+    check_breaker(breaker, heartbeat)
+    own = own_connection(
+        list(options or ()), generation=1
+    )  # a connection is shared by channels that have equal options
+    powers: Any = {
+        "timeouts": timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts),
+        "heartbeat": heartbeat,
+        "identity": identity,
+        "name": name,
+        "inband": checked(inband),
+        "breaker": breaker,
+    }
+
+    def make() -> Channel:
+        if credentials is None:
+            return insecure_channel(target, own, compression, **powers)
+        return secure_channel(target, credentials, own, compression, **powers)
+
+    return PooledChannel(make, pool or PoolPolicy())
 
 
 def wrap_channel(
@@ -132,16 +199,49 @@ def wrap_channel(
     identity: Identity | None = None,
     name: str | None = None,
     inband: InbandPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
 ) -> Channel:
     """Return a channel with this library's powers around one that someone else made, intercepted ones included.
 
-    Closing the returned channel closes ``channel``.
+    Closing the returned channel closes ``channel``. Its connection cannot be replaced, because only ``channel`` knows how it is
+    made: with ``breaker=``, calls stop and the probes go out on the same channel, so that it is usable again when its
+    connection is. gRPC's own keepalive (``client_options``) has a dead one replaced.
     """
-    wrapped = Channel(channel, timeouts, checked(inband))
-    wrapped.connection.name = name or ""
+    policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
+    return _made(channel, None, policy, heartbeat, identity, name or "", inband, breaker)
+
+
+def _made(
+    inner: grpc.Channel | None,
+    connect: Callable[[int], grpc.Channel] | None,
+    timeouts: TimeoutPolicy,
+    heartbeat: HeartbeatPolicy | None,
+    identity: Identity | None,
+    name: str,
+    inband: InbandPolicy | None,
+    breaker: BreakerPolicy | None,
+) -> Channel:
+    """Return a channel of ours around ``inner``, or around what ``connect`` makes for each generation of its connection."""
+    kept_alive = checked(inband)
+    check_breaker(breaker, heartbeat)
+
+    def make(generation: int) -> Channel | None:
+        plain = inner if connect is None else connect(generation)
+        if plain is None or (connect is None and generation):
+            return None
+        made = Channel(plain, timeouts, kept_alive)
+        made.connection.name = name
+        return made
+
+    channel = make(0)
+    assert channel is not None
+    if breaker is not None:
+        from grpc_heartbeat.channel.guarded import GuardedChannel
+
+        channel = GuardedChannel(channel, make, timeouts, breaker)
     if heartbeat is not None:
-        wrapped.start_heartbeat(heartbeat, identity or Identity(), name or "")
-    return wrapped
+        channel.start_heartbeat(heartbeat, identity or Identity(), name)
+    return channel
 
 
 def client_interceptors(*, timeouts: Timeouts | TimeoutPolicy | None = None) -> list[DeadlineClientInterceptor]:

@@ -13,7 +13,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from grpc_heartbeat import _faults, _gc_pauses
 from grpc_heartbeat._loop_timers import LoopTimers, loop_timers
@@ -45,9 +45,12 @@ class Ticks:
         self._collections: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
 
     def add(self, member: Member, due: float) -> None:
-        """Have ``member.tick`` called at ``due`` on the driver's clock or up to its grain later; from any thread."""
+        """Have ``member.tick`` called at ``due`` on the driver's clock or up to its grain later; from any thread.
+
+        What is due already is due now: that it is asked for late is no pause of ours.
+        """
         with self._lock:
-            if self._wheel.add(member, due):
+            if self._wheel.add(member, max(due, self.now())):
                 self._arm()
             if not self._watching:
                 self._watch()
@@ -87,7 +90,7 @@ class Ticks:
             self._turned_out = None
             for member, due in again:
                 if member not in gone:
-                    self._wheel.add(member, due)
+                    self._wheel.add(member, max(due, now))
             self._arm()
             if self._watching != (self._wheel.members > 0):
                 self._watch()
@@ -138,6 +141,14 @@ def loop_ticks(loop: asyncio.AbstractEventLoop | None = None) -> Ticks:
     if found is None:
         found = _by_loop[driver] = Ticks(driver, loop.time)
     return found
+
+
+def all_pauses() -> Iterator[tuple[str, LocalPauses]]:
+    """Yield the pauses of the timer thread (``"thread"``) and of each event loop (``"loop"``), where a wheel turns."""
+    if _process is not None:
+        yield "thread", _process.pauses
+    for found in list(_by_loop.values()):
+        yield "loop", found.pauses
 
 
 def _after_fork_in_child() -> None:

@@ -19,6 +19,9 @@ MAX_LABEL_BYTES = 255
 MAX_SECONDS = 1e8
 """Longest duration that is taken for one, about three years: gRPC's own arithmetic overflows on much longer ones."""
 
+MAX_CONNECTIONS = 1000
+"""Most connections of one pooled channel."""
+
 BeatType = Literal["liveness", "readiness"]
 
 BackoffStep: TypeAlias = tuple[int, float, float]
@@ -165,6 +168,15 @@ class HeartbeatPolicy:
         reconnect_max: Longest pause between attempts, in seconds. Default 10.
         backoff: Pauses by the number of failures in a row instead of those that double, as in :data:`BACKOFF_TABLE`. Steps
             rise from 1 failure, each with its pause in seconds and its spread, a share from 0 to 1. Default: none.
+        silence: Seconds of silence after which the peer is convicted, whatever its past. Default: as long as ``misses`` beats.
+        tolerance: Seconds of silence that suspicion allows beyond what is usual for this peer, before it convicts earlier than
+            ``silence``. Default: ``silence`` less one interval.
+        suspicion: How surprising silence must be to convict: φ, at most 300. Default 8, wrong once in 10⁸ regular echoes.
+        deviation: Least standard deviation of echoes, in seconds, that suspicion assumes. Default 0.1.
+        overloaded: Queue delay or loop lag in seconds from which acks mean OVERLOADED; it ends below half of it. Default 0.1.
+        overloaded_acks: Acks in a row that must say so. Default 2: one may be a garbage collection.
+        fallback: Whether a peer that knows no heartbeats is asked by its health service, and one without that whether it
+            answers at all, instead of being left alone. Default: yes.
 
     Raises:
         TypeError, ValueError: a value of the wrong type or outside its range; the message names it.
@@ -177,6 +189,13 @@ class HeartbeatPolicy:
     reconnect_min: float = 0.2
     reconnect_max: float = 10.0
     backoff: tuple[BackoffStep, ...] | None = None
+    silence: float | None = None
+    tolerance: float | None = None
+    suspicion: float = 8.0
+    deviation: float = 0.1
+    overloaded: float = 0.1
+    overloaded_acks: int = 2
+    fallback: bool = True
 
     def __post_init__(self) -> None:
         interval = check_seconds("HeartbeatPolicy.interval", self.interval, minimum=0.01, inclusive=True)
@@ -202,6 +221,18 @@ class HeartbeatPolicy:
             ("reconnect_max", reconnect_max),
         ):
             object.__setattr__(self, name, value)
+        self._check_judgement()
+
+    def _check_judgement(self) -> None:
+        for name in ("silence", "deviation", "overloaded"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check_seconds(f"HeartbeatPolicy.{name}", getattr(self, name)))
+        if self.tolerance is not None:
+            tolerance = check_seconds("HeartbeatPolicy.tolerance", self.tolerance, inclusive=True)
+            object.__setattr__(self, "tolerance", tolerance)
+        check_count("HeartbeatPolicy.overloaded_acks", self.overloaded_acks)
+        if check_seconds("HeartbeatPolicy.suspicion", self.suspicion) > 300:
+            raise ValueError(f"HeartbeatPolicy.suspicion must be at most 300; got {self.suspicion!r}")
 
     @property
     def beat_timeout(self) -> float:
@@ -217,7 +248,8 @@ class BreakerPolicy:
         misses: Beats missed in a row that open the breaker. A conviction by the judge opens it too. Default 3.
         open_min: Seconds from the opening to the first probe; doubles with each probe that fails, ±20 %. Default 0.1.
         open_max: Longest such pause, in seconds: how long a peer that came back may wait for us. Default 1.
-        probes: Probes under way at a time. Default 1.
+        probe_timeout: Seconds from the opening of a fresh connection to its first echo, after which the probe has failed. It
+            has to suffice for connecting. Default 1.5.
         successes: Echoes in a row that close the breaker. Default 1.
         when_open: What a call does meanwhile: ``"fail"`` at once with UNAVAILABLE (default) or ``"wait"`` within its budget.
 
@@ -228,12 +260,12 @@ class BreakerPolicy:
     misses: int = 3
     open_min: float = 0.1
     open_max: float = 1.0
-    probes: int = 1
+    probe_timeout: float = 1.5
     successes: int = 1
     when_open: Literal["fail", "wait"] = "fail"
 
     def __post_init__(self) -> None:
-        for name in ("misses", "probes", "successes"):
+        for name in ("misses", "successes"):
             check_count(f"BreakerPolicy.{name}", getattr(self, name))
         open_min = check_seconds("BreakerPolicy.open_min", self.open_min)
         open_max = check_seconds("BreakerPolicy.open_max", self.open_max, minimum=open_min, inclusive=True)
@@ -241,3 +273,41 @@ class BreakerPolicy:
             raise ValueError(f"BreakerPolicy.when_open must be 'fail' or 'wait'; got {self.when_open!r}")
         object.__setattr__(self, "open_min", open_min)
         object.__setattr__(self, "open_max", open_max)
+        probe_timeout = check_seconds("BreakerPolicy.probe_timeout", self.probe_timeout)
+        object.__setattr__(self, "probe_timeout", probe_timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPolicy:
+    """How many connections a pooled channel has, and when one is believed dead.
+
+    Args:
+        size: Connections at most, from 1 to 1000; each is made when a call needs it. Default 4.
+        idle: Seconds without a sign of life after which a connection is given no call; it is probed in time before that.
+            Default 60.
+        timeout: Seconds that the peer has to answer a probe; at most half of ``idle``. A connection on which it stays silent is
+            stale, and replaced when a call wants it. Default 1, or half of ``idle`` if that is shorter.
+
+    Raises:
+        TypeError, ValueError: a value of the wrong type or outside its range; the message names it.
+    """
+
+    size: int = 4
+    idle: float = 60.0
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_count("PoolPolicy.size", self.size)
+        if self.size > MAX_CONNECTIONS:
+            raise ValueError(f"PoolPolicy.size must be at most {MAX_CONNECTIONS}; got {self.size}")
+        idle = check_seconds("PoolPolicy.idle", self.idle)
+        timeout = check_seconds("PoolPolicy.timeout", min(1.0, idle / 2) if self.timeout is None else self.timeout)
+        if timeout > idle / 2:
+            raise ValueError(f"PoolPolicy.timeout ({timeout:g} s) must be at most half of idle ({idle:g} s)")
+        object.__setattr__(self, "idle", idle)
+        object.__setattr__(self, "timeout", timeout)
+
+    @property
+    def probe_timeout(self) -> float:
+        """Seconds that the peer has to answer a probe, with the default filled in."""
+        return self.idle / 2 if self.timeout is None else self.timeout

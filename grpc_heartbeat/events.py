@@ -22,6 +22,7 @@ from grpc_heartbeat._call_events import (
     stop_observing_calls,
     stop_observing_rpcs,
 )
+from grpc_heartbeat.core.breaker import BreakerClosed, BreakerOpened, BreakerProbing
 from grpc_heartbeat.core.call_events import CallEndedEarly
 from grpc_heartbeat.core.events import Event, Observer, Observers
 from grpc_heartbeat.core.facts import TimeoutFacts
@@ -32,8 +33,10 @@ from grpc_heartbeat.core.heartbeat_events import (
     BeatSent,
     HeartbeatClosed,
     LateEcho,
+    LevelChanged,
     PeerIdentified,
     PeerLeft,
+    ServingTold,
     StreamClosed,
     StreamFailed,
     StreamOpened,
@@ -57,12 +60,16 @@ from grpc_heartbeat.core.server_events import (
     RpcRejected,
     RpcStarted,
 )
+from grpc_heartbeat.core.verdicts import JudgementSuspended, Side, SideChanged, Verdict, VerdictChanged
 
 __all__ = [
     "BeatAbandoned",
     "BeatAcked",
     "BeatMissed",
     "BeatSent",
+    "BreakerClosed",
+    "BreakerOpened",
+    "BreakerProbing",
     "CallEndedEarly",
     "ClientEchoed",
     "ClientEvent",
@@ -73,7 +80,9 @@ __all__ = [
     "Event",
     "HeartbeatClosed",
     "HeartbeatEvent",
+    "JudgementSuspended",
     "LateEcho",
+    "LevelChanged",
     "Observer",
     "Observers",
     "PeerIdentified",
@@ -85,11 +94,16 @@ __all__ = [
     "RpcOverran",
     "RpcRejected",
     "RpcStarted",
+    "ServingTold",
+    "Side",
+    "SideChanged",
     "StreamClosed",
     "StreamFailed",
     "StreamOpened",
     "StreamOpening",
     "TimeoutFacts",
+    "Verdict",
+    "VerdictChanged",
     "observe_beats",
     "observe_calls",
     "observe_rpcs",

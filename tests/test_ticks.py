@@ -51,6 +51,17 @@ def test_an_earlier_member_is_not_lost_behind_a_later_one() -> None:
     assert not later.over.is_set()
 
 
+def test_what_is_asked_for_too_late_is_no_pause() -> None:
+    member, again = Counter(1), Counter(2, step=-60.0)
+    pauses = ticks().pauses
+    before = pauses.total
+    ticks().add(member, monotonic() - 60)
+    ticks().add(again, monotonic())
+    assert member.over.wait(5)
+    assert again.over.wait(5)
+    assert pauses.total - before < 30
+
+
 @pytest.mark.internal_faults
 def test_a_member_that_raises_stops_and_the_others_go_on() -> None:
     class Broken(Counter):

@@ -19,13 +19,14 @@ from grpc_heartbeat._grpcio_client_stream import CompletionStream, method_of
 from grpc_heartbeat._ticks import Ticks, ticks
 from grpc_heartbeat._timers import clock
 from grpc_heartbeat.channel.connection import READY
-from grpc_heartbeat.config import HeartbeatPolicy, Identity
+from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.levels import Level
 from grpc_heartbeat.heartbeat import calls
 from grpc_heartbeat.heartbeat.delivery import teller
 from grpc_heartbeat.heartbeat.driver import Heartbeat
 from grpc_heartbeat.heartbeat.stream import PublicStream
-from grpc_heartbeat.heartbeat.streams import Stream
+from grpc_heartbeat.heartbeat.streams import Listener, Stream
 from grpc_heartbeat.telemetry.beats import ClientBeats
 
 _JOIN_LIMIT = 5.0
@@ -40,6 +41,7 @@ class SyncHeartbeat(Heartbeat):
         identity: Who this process is. Default: ``Identity()``.
         name: Of threads and in log lines, usually the target.
         tracer_provider: OpenTelemetry's, for the spans of beats. Default: the global one.
+        breaker: The policy of the breaker that this moves, for a channel that is guarded by one. Default: there is none.
 
     ``observers`` hear every event of ``grpc_heartbeat.core.heartbeat_events``, in order, from a thread of ours: they must be
     quick, and may call :meth:`close`.
@@ -53,14 +55,17 @@ class SyncHeartbeat(Heartbeat):
         *,
         name: str = "",
         tracer_provider: Any = None,
+        breaker: BreakerPolicy | None = None,
     ) -> None:
-        super().__init__(policy, identity, name, tracer_provider, clock(), threading.Lock())
+        super().__init__(policy, identity, name, tracer_provider, clock(), threading.Lock(), breaker)
         self._process = os.getpid()
         self._ended_all: threading.Event | None = None
         self._use(channel)
 
     def start(self) -> None:
         """Begin. Calling it again, or after :meth:`close`, does nothing."""
+        if not self._started:
+            self._client.use_pauses(ticks().pauses)
         self._start()
 
     def move(self, channel: grpc.Channel, after: float = 0.0) -> None:
@@ -90,6 +95,7 @@ class SyncHeartbeat(Heartbeat):
             teller.flush(_JOIN_LIMIT)
 
     def _use(self, channel: Any) -> None:
+        self._channel = channel
         self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
         self._method = method_of(self._open_stream)
         self._read_state = state_reader(channel)
@@ -101,19 +107,32 @@ class SyncHeartbeat(Heartbeat):
         return ticks()
 
     def _new_stream(self) -> Stream:
-        if self._method is not None:
-            return CompletionStream(self._method, self)
-        return PublicStream(self._open_stream, self, f"grpc-heartbeat {self.name}".rstrip())
+        level = self._client.level
+        if level is Level.HEARTBEAT:
+            return self._stream_of(self._open_stream, self)
+        from grpc_heartbeat.heartbeat.fallback import SyncHealthStream
+
+        return SyncHealthStream(self._channel, level, self.policy, self, self._stream_of)
+
+    def _stream_of(self, open_stream: Any, listener: Listener) -> Stream:
+        method = self._method if open_stream is self._open_stream else method_of(open_stream)
+        if method is not None:
+            return CompletionStream(method, listener)
+        return PublicStream(open_stream, listener, f"grpc-heartbeat {self.name}".rstrip())
 
     def _connected(self) -> bool:
+        return self._ready() is not False
+
+    def _ready(self) -> bool | None:
         try:
-            return self._read_state is None or self._read_state(False) == READY
+            return None if self._read_state is None else self._read_state(False) == READY
         except ValueError:  # closed: the stream will say so
-            return True
+            return None
 
     def _tell(self, event: Event, beats: ClientBeats | None) -> None:
-        if beats is not None:
-            beats.observe(event)
+        if self.guard is not None:
+            self.guard(event)
+        self._tracing.observe(event, beats)
         if self.observers:
             teller.tell(lambda: self.observers.emit(event))
         if beat_events:

@@ -35,7 +35,8 @@ import grpc
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._ticks import Ticks
-from grpc_heartbeat.config import HeartbeatPolicy, Identity
+from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
+from grpc_heartbeat.core.beat_breaker import BeatBreaker
 from grpc_heartbeat.core.events import Event, Observers
 from grpc_heartbeat.core.heartbeat import ClientSession, phase_of
 from grpc_heartbeat.core.heartbeat_client import HeartbeatClient
@@ -59,6 +60,7 @@ class Heartbeat(Member):
     Args:
         now: Reads the stack's clock.
         lock: Guards the state; on a loop there is nothing to guard.
+        breaker: The policy of the breaker that this moves, for a channel that is guarded by one.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Heartbeat(Member):
         tracer_provider: Any,
         now: float,
         lock: AbstractContextManager[Any],
+        breaker: BreakerPolicy | None = None,
     ) -> None:
         self.policy = policy or HeartbeatPolicy()
         self.identity = identity or Identity()
@@ -79,7 +82,7 @@ class Heartbeat(Member):
         self.slot = None
         self.grain = grain_of(self.policy.interval)
         phase = phase_of(self.identity.service, self.identity.instance, name, str(next(_serial)))
-        self._client = HeartbeatClient(self.policy, self.identity, now, random.random, phase=phase)
+        self._client = HeartbeatClient(self.policy, self.identity, now, random.random, phase=phase, breaker=breaker)
         self._tracing = BeatTracing(self.identity, self.policy.type, tracer_provider)
         self._delivery: OrderedDelivery[ClientBeats | None] = OrderedDelivery(self._tell)
         self._lock = lock
@@ -95,10 +98,19 @@ class Heartbeat(Member):
         self.unconnected: Callable[[], int] | None = None
         """Set by a channel: how often its calls found no connection so far."""
         self._unconnected = 0
+        self.guard: Callable[[Event], None] | None = None
+        """Set by a guarded channel: hears every event first, on the thread that met it. It must not raise."""
+        self._unconnected_at_first = False
+        """Whether the present stream was opened on a channel that had no connection, so that it gets a fresh one."""
+
+    @property
+    def breaker(self) -> BeatBreaker | None:
+        """The breaker that this moves, or ``None``."""
+        return self._client.breaker
 
     def snapshot(self) -> HeartbeatSnapshot:
         """Return what is known about the peer now, without taking a lock; from any thread."""
-        return self._client.snapshot
+        return self._client.snapshot_at(self._now())
 
     # What the stack says.
 
@@ -114,6 +126,10 @@ class Heartbeat(Member):
 
     def _connected(self) -> bool:
         """Tell whether the channel has a connection, or that this cannot be known."""
+        raise NotImplementedError
+
+    def _ready(self) -> bool | None:
+        """Tell whether the channel has a connection; ``None`` if that cannot be known."""
         raise NotImplementedError
 
     def _tell(self, event: Event, beats: ClientBeats | None) -> None:
@@ -144,8 +160,14 @@ class Heartbeat(Member):
         """Note that the transport has taken the beat ``number``."""
         now = self._now()
         with self._lock:
-            if self._session is not None and stream is self._stream:
-                self._session.written(number, now)
+            if self._session is None or stream is not self._stream:
+                return
+            self._session.written(number, now)
+            events = self._client.written(now)
+            if events:
+                self._delivery.queue(events, self._beats)
+        if events:
+            self._delivery.deliver()
 
     def ended(self, stream: Stream, code: grpc.StatusCode | None, details: str | None) -> None:
         """Take note of the end of a stream; ``code`` is ``None`` if it is not known."""
@@ -196,6 +218,8 @@ class Heartbeat(Member):
         with self._lock:
             self._armed = -math.inf  # until the end of the tick, which looks at everything that changes meanwhile
             if session is not None:
+                if self._unconnected_at_first and not session.opened and self._ready():
+                    self._delivery.queue(self._client.transport_answered(now), self._beats)
                 session.wake(now)
                 sequence = session.beat_due(now)
             self._delivery.queue(self._client.wake(now), None)
@@ -205,7 +229,9 @@ class Heartbeat(Member):
                 self._parting = tuple((stream, math.inf if now >= cut else cut) for stream, cut in self._parting)
         for stream in overdue:
             stream.cancel()
-        if session is not None and sequence is not None:
+        if session is not None and self._client.may_rise(now):
+            self._leave(now, "a better level is tried", 0.0)
+        elif session is not None and sequence is not None:
             self._beat(session, sequence, now)
         else:
             self._settle(session, now, earlier)
@@ -252,6 +278,7 @@ class Heartbeat(Member):
             if self._closing or self._open_at is None or self._session is not None:
                 return
             self._open_at = None
+            self._unconnected_at_first = self._ready() is False
             session, opening = self._client.opening(now)
             self._session, self._beats = session, self._tracing.stream()
             self._stream = stream = self._new_stream()

@@ -19,7 +19,7 @@ from grpc_heartbeat.core.held_report import Engine, HeldReport
 from grpc_heartbeat.core.stream_limits import Places, StreamLimits, excess_metadata, host_of
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat.beat_spans import Tracing
-from grpc_heartbeat.telemetry.beats import ServerBeats
+from grpc_heartbeat.telemetry.server_beats import ServerBeats
 
 _SHARED = 1_024
 
@@ -143,9 +143,14 @@ class HeldStreams:
             self.observers.emit(event)
 
 
+def all_held() -> list[HeldStreams]:
+    """Return those of each server of this process."""
+    return list(_all)
+
+
 def held_reports() -> list[HeldReport]:
     """Return what the heartbeat streams of each server of this process do."""
-    return [held.report() for held in list(_all)]
+    return [held.report() for held in all_held()]
 
 
 def status_of(session: ServerSession) -> tuple[grpc.StatusCode, str]:

@@ -47,12 +47,11 @@ def test_many_streams_are_spread_and_none_drifts(interval: float) -> None:
     now, beats_at, end = 0.0, Counter[float](), 7.3 + ROUNDS * interval
     while (wakeup := wheel.next_wakeup()) is not None and wakeup < end:
         now = wakeup + (0.003 if int(wakeup * 1000) % 7 == 0 else 0.0)  # the driver is late now and then
-        for stream in wheel.wake(now):
-            assert isinstance(stream, Stream)
+        for awake in wheel.wake(now):
             beats_at[wakeup] += 1
-            due = stream.tick(now)
+            due = awake.tick(now)
             assert due is not None
-            wheel.add(stream, due)
+            wheel.add(awake, due)
 
     coarse = grain_of(interval) * BASE
     for stream in streams:

@@ -22,6 +22,7 @@ from grpc_heartbeat.core.heartbeat_events import (
     StreamOpened,
     StreamOpening,
 )
+from grpc_heartbeat.core.verdicts import Verdict
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
 from tests.heartbeat.ends import CLIENT, IMPATIENT, QUICK, SERVER, STEADY, AioServer, Client, Server, SyncServer
 from tests.heartbeat.relay import Relay
@@ -93,7 +94,7 @@ def test_an_advised_interval_slows_the_client_down(serve: Serve, beat: Beat) -> 
 
 
 def test_a_server_without_heartbeats_is_unsupported_and_left_alone(serve: Serve, beat: Beat) -> None:
-    client = beat(serve(heartbeats=False).target)
+    client = beat(serve(heartbeats=False).target, HeartbeatPolicy(interval=0.05, fallback=False))
     known = client.wait("unsupported")
     assert "UNIMPLEMENTED" in known.last_error
     wait_until(client.rests)
@@ -119,7 +120,8 @@ def test_a_silent_peer_is_late_then_down_then_up_again(serve: Serve, beat: Beat)
         client.wait("up")
         relay.freeze()
         client.wait("late")
-        assert client.wait("down").consecutive_misses == IMPATIENT.misses
+        assert client.wait("down").verdict is Verdict.DOWN
+        wait_until(lambda: client.snapshot().consecutive_misses == IMPATIENT.misses)
         failed = client.wait_for_failure()
         wait_until(lambda: client.of(StreamOpening)[-1].at > failed.at)
         again = next(event for event in client.of(StreamOpening) if event.at > failed.at)

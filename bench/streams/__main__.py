@@ -1,0 +1,89 @@
+"""Holds thousands of heartbeat streams, as people write them today and as this library does, and compares what they cost."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+from bench import comparison, report
+from bench.streams import scheduler
+from bench.streams.run import DESIGNS, QUICK, SECTIONS, Effort, run_section
+
+RESULTS = Path(__file__).parents[1] / "results" / "streams.json"
+NAMES = (scheduler.SECTION, *map(str, SECTIONS))
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    usual = Effort()
+    parser = argparse.ArgumentParser(prog="python -m bench.streams", description=__doc__)
+    parser.add_argument("--streams", type=int, default=usual.streams, help="held streams (%(default)s)")
+    parser.add_argument(
+        "--threaded",
+        type=int,
+        default=usual.threaded,
+        help="held streams of designs with threads for each (%(default)s)",
+    )
+    parser.add_argument(
+        "--apart", type=int, default=usual.apart, help="held streams with a connection each (%(default)s)"
+    )
+    parser.add_argument("--rate", type=float, default=usual.rate, help="beats a second, when paced (%(default)g)")
+    parser.add_argument("--seconds", type=float, default=usual.seconds, help="of each measurement (%(default)g)")
+    parser.add_argument("--quick", action="store_true", help="a few streams only, to see that it works")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help=f"only what has TEXT in its name: {', '.join(NAMES)}"
+    )
+    parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where the results go (%(default)s)")
+    arguments = parser.parse_args(argv)
+    counts = (arguments.streams, arguments.threaded, arguments.apart, arguments.rate, arguments.seconds)
+    if min(counts) <= 0:
+        parser.error("--streams, --threaded, --apart, --rate and --seconds must be more than 0")
+    if not any(arguments.only in name for name in NAMES):
+        parser.error(f"nothing has {arguments.only!r} in its name: {', '.join(NAMES)}")
+    return arguments
+
+
+def measure(only: str, effort: Effort, progress: report.Progress) -> list[comparison.Comparison]:
+    """Measure what has ``only`` in its name."""
+    found: list[comparison.Comparison] = []
+    if only in scheduler.SECTION:
+        progress.section(scheduler.SECTION)
+        found += scheduler.compare(effort.streams, effort.rate, effort.seconds / 2)
+        progress.step()
+    for section in SECTIONS:
+        if only in str(section):
+
+            def before(design: str, name: str = str(section)) -> None:
+                progress.section(f"{name}, {design}")
+                progress.step()
+
+            found += run_section(section, effort, before)
+    return found
+
+
+def steps(only: str) -> int:
+    """Return how many steps of progress there will be."""
+    return (only in scheduler.SECTION) + len(DESIGNS) * sum(only in str(section) for section in SECTIONS)
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parse(argv)
+    effort = QUICK
+    if not arguments.quick:
+        fields = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Effort)}
+        effort = Effort(**fields)
+    began = time.monotonic()
+    progress = report.Progress(steps(arguments.only))
+    found = measure(arguments.only, effort, progress)
+    progress.close()
+    settings = {**dataclasses.asdict(effort), "seconds_in_all": round(time.monotonic() - began, 1)}
+    comparison.write_json(arguments.json, found, environment=report.environment(), settings=settings)
+    print(comparison.plain(found))
+    print(f"\nin {settings['seconds_in_all']} s; all in {arguments.json}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

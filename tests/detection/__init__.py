@@ -1,0 +1,1 @@
+"""Faults of real processes are noticed in time, and called by their names."""

@@ -1,0 +1,1 @@
+"""A great many connections in virtual time."""
