@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from grpc_heartbeat import _faults, _grpcio
+from grpc_heartbeat.heartbeat.calls import HEARS_TRAILERS, goodbye_in
 
 if TYPE_CHECKING:
     from grpc_heartbeat.heartbeat.streams import Listener
@@ -129,7 +130,7 @@ class CompletionStream:
 
     def start(self) -> None:
         method = self._method
-        opening = (_SendMetadata(None, _DO_NOT_WAIT), _ReceiveStatus(0)), (_ReceiveMetadata(0),)
+        opening = (_SendMetadata(HEARS_TRAILERS, _DO_NOT_WAIT), _ReceiveStatus(0)), (_ReceiveMetadata(0),)
         try:
             with self._lock:
                 # No deadline, credentials or context: this stream is nobody's request.
@@ -207,6 +208,9 @@ class CompletionStream:
             if len(event.batch_operations) > 1:
                 status = event.batch_operations[1]
                 self._status = _CODES.get(status.code()), status.details()
+                goodbye = goodbye_in(status.trailing_metadata())
+                if goodbye is not None:
+                    self._listener.received(self, goodbye)
         except Exception as error:
             _faults.record("grpcio.client_stream.status", error)
         return self._done()

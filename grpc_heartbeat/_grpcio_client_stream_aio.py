@@ -25,6 +25,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from grpc_heartbeat import _faults, _grpcio
+from grpc_heartbeat.heartbeat.calls import HEARS_TRAILERS, goodbye_in
 
 if TYPE_CHECKING:
     from grpc_heartbeat.heartbeat.streams import Listener
@@ -143,7 +144,7 @@ class BatchStream:
     def start(self) -> None:
         # In an empty context: no deadline, cancel scope or span of whoever happens to start this.
         try:
-            call = contextvars.Context().run(self._method, timeout=None, wait_for_ready=False)
+            call = contextvars.Context().run(self._method, timeout=None, wait_for_ready=False, metadata=HEARS_TRAILERS)
         except Exception as error:  # UsageError has no public name; nothing else is raised here
             self._over = True
             self._listener.channel_closed(self, error)
@@ -253,6 +254,9 @@ class BatchStream:
             self._run(self._tell_status(call), self._told)
 
     async def _tell_status(self, call: Any) -> None:
+        goodbye = goodbye_in(await call.trailing_metadata())
+        if goodbye is not None:
+            self._report(self._listener.received, goodbye)
         self._report(self._listener.ended, await call.code(), await call.details())
 
     def _told(self, error: BaseException | None) -> None:

@@ -12,6 +12,10 @@ from typing import NamedTuple, TypeAlias
 
 from grpc_heartbeat.config import BeatType, Identity
 
+GOODBYE_KEY = "heartbeat-goodbye-bin"
+"""The metadata entry of a goodbye in a stream's trailers: the frame's bytes. A client that reads it there says so by sending an
+entry of the same name, empty, when it opens the stream."""
+
 
 class ServingStatus(enum.IntEnum):
     """Whether a process accepts work; the numbers are those of ``grpc.health.v1``."""

@@ -11,8 +11,9 @@ go round several times. Here the slots are a dictionary, which is as far round a
 in use: O(1) per member, and one heap operation per *slot*.
 
 A member is in the wheel once, at its ``slot``. Moving it to an earlier slot leaves the old place behind, which is skipped
-when its time comes, and so is that of a member that was taken out. A member that is wanted later than it is queued is
-looked at early, and says then when to come again. So a member's ``tick`` must look at the time itself.
+when its time comes, and so is that of a member that was taken out. Once most places are such, all of them are cleared away.
+A member that is wanted later than it is queued is looked at early, and says then when to come again. So a member's ``tick``
+must look at the time itself.
 
 What the driver does: for each member of ``wake(now)``: ``due = member.tick(now)``, and ``add(member, due)`` unless that is
 ``None``; sleep until ``next_wakeup()``, or until ``add`` said that this is earlier now; and again. One thread at a time.
@@ -28,6 +29,9 @@ BASE = 0.005
 
 COARSEST = 10
 """Slots that a member is rounded up to at the most: 50 ms."""
+
+_FEW = 64
+"""Places of nobody that are not worth clearing away."""
 
 _SHARE = 0.05
 """How much of its interval a member may be late."""
@@ -57,11 +61,12 @@ class Member:
 class Wheel:
     """The slots in use, and who is in them."""
 
-    __slots__ = ("_numbers", "_slots", "members")
+    __slots__ = ("_left", "_numbers", "_slots", "members")
 
     def __init__(self) -> None:
         self.members = 0
         """How many are queued."""
+        self._left = 0
         self._slots: dict[int, list[Member]] = {}
         self._numbers: list[int] = []
 
@@ -79,6 +84,8 @@ class Wheel:
         member.slot = number
         if queued is None:
             self.members += 1
+        else:
+            self._leave_place()
         members = self._slots.get(number)
         if members is not None:
             members.append(member)
@@ -88,11 +95,13 @@ class Wheel:
         return self._numbers[0] == number
 
     def remove(self, member: Member) -> None:
-        """Have ``member`` woken no more. Its place stays until its time, or until nobody is left."""
+        """Have ``member`` woken no more."""
         if member.slot is None:
             return
         member.slot = None
-        self._left(1)
+        self._fewer(1)
+        if self.members:
+            self._leave_place()
 
     def wake(self, now: float) -> list[Member]:
         """Return the members whose slots have come, each once, in the order of the slots."""
@@ -104,18 +113,31 @@ class Wheel:
                 if member.slot == number:
                     member.slot = None
                     awake.append(member)
-        self._left(len(awake))
+                else:
+                    self._left -= 1
+        self._fewer(len(awake))
         return awake
 
-    def _left(self, members: int) -> None:
+    def _fewer(self, members: int) -> None:
         self.members -= members
         if not self.members:  # what members left behind would pass for slots in use
             self._slots.clear()
             self._numbers.clear()
+            self._left = 0
 
     def next_wakeup(self) -> float | None:
         """Return the instant of the first slot in use, or ``None``."""
         return self._numbers[0] * BASE if self._numbers else None
+
+    def _leave_place(self) -> None:
+        self._left += 1
+        if self._left > self.members + _FEW:
+            for number, members in list(self._slots.items()):
+                members[:] = dict.fromkeys(member for member in members if member.slot == number)
+                if not members:
+                    del self._slots[number]
+            self._numbers[:] = sorted(self._slots)  # which is a heap
+            self._left = 0
 
     def __len__(self) -> int:
         """Places in the slots, those of members that were moved or taken out included."""

@@ -16,12 +16,12 @@ from typing import Any
 
 from grpc_heartbeat._grpcio_server_stream_aio import Joined
 from grpc_heartbeat._ticks import Ticks
-from grpc_heartbeat.core.frames import Beat, Frame, Hello
+from grpc_heartbeat.core.frames import GOODBYE_KEY, Beat, Frame, Hello
 from grpc_heartbeat.core.heartbeat_server import Due, ServerSession
 from grpc_heartbeat.core.stream_limits import excess_frame
 from grpc_heartbeat.core.wheel import COARSEST, Member
 from grpc_heartbeat.heartbeat import codec
-from grpc_heartbeat.heartbeat.held import GOODBYE_KEY, HeldStreams
+from grpc_heartbeat.heartbeat.held import HeldStreams
 
 _log = logging.getLogger("grpc_heartbeat.heartbeat")
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat.core.events import Event, Observer
+from grpc_heartbeat.core.frames import GOODBYE_KEY
 from grpc_heartbeat.core.heartbeat_events import FailureCause
 from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
 
 SERVICE = "grpc_heartbeat.v1.Heartbeat"
 KEEPALIVE = f"/{SERVICE}/Keepalive"
 PING = f"/{SERVICE}/Ping"
+
+HEARS_TRAILERS = ((GOODBYE_KEY, b""),)
+"""What a stream is opened with: a server may put its goodbye in the trailers. It can then answer beats at less cost."""
 
 GOODBYE_GRACE = 0.5
 """Seconds that closing waits for the peer to end a stream after our goodbye, before it is cancelled."""
@@ -52,6 +57,11 @@ def describe(code: grpc.StatusCode | None, details: str | None) -> str:
     """Return a status as one line."""
     name = "no status" if code is None else code.name
     return f"{name}: {details}" if details else name
+
+
+def goodbye_in(trailers: Iterable[tuple[str, str | bytes]] | None) -> bytes | None:
+    """Return the goodbye frame in a stream's trailing metadata, or ``None``."""
+    return next((value for key, value in trailers or () if key == GOODBYE_KEY and isinstance(value, bytes)), None)
 
 
 class ChannelClosedError(Exception):

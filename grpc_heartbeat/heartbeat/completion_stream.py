@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from grpc_heartbeat._grpcio_server_stream import ServerStream, gone
 from grpc_heartbeat._ticks import ticks
 from grpc_heartbeat._timers import clock
-from grpc_heartbeat.core.frames import Beat, Frame, Hello
+from grpc_heartbeat.core.frames import GOODBYE_KEY, Beat, Frame, Hello
 from grpc_heartbeat.core.heartbeat_server import Due, ServerSession
 from grpc_heartbeat.core.stream_limits import excess_frame
 from grpc_heartbeat.core.wheel import COARSEST, Member
 from grpc_heartbeat.heartbeat import codec
 from grpc_heartbeat.heartbeat.beat_spans import BeatSpans
-from grpc_heartbeat.heartbeat.held import GOODBYE_KEY, HeldStreams, status_of
+from grpc_heartbeat.heartbeat.held import HeldStreams, status_of
 from grpc_heartbeat.heartbeat.pool import DaemonPool
 
 LIMIT = 2.0

@@ -12,6 +12,7 @@ import grpc
 from grpc_heartbeat import _faults
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event, Observer, Observers
+from grpc_heartbeat.core.frames import GOODBYE_KEY
 from grpc_heartbeat.core.heartbeat_server import LOOK, Condition, ServerSession
 from grpc_heartbeat.core.held_events import ClientLost
 from grpc_heartbeat.core.held_report import Engine, HeldReport
@@ -19,9 +20,6 @@ from grpc_heartbeat.core.stream_limits import Places, StreamLimits, excess_metad
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat.beat_spans import Tracing
 from grpc_heartbeat.telemetry.server_beats import ServerBeats
-
-GOODBYE_KEY = "heartbeat-goodbye-bin"
-"""Trailing metadata with a goodbye frame. A client that reads it says so by an entry of the same name in its request."""
 
 _SHARED = 1_024
 

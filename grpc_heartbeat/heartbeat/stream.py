@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat.heartbeat import calls
 from grpc_heartbeat.heartbeat.outbox import Outbox
 from grpc_heartbeat.heartbeat.streams import Listener
 
@@ -61,7 +62,9 @@ class PublicStream:
 
     def _read(self) -> None:
         try:
-            self._call = self._open_stream(self._outbox, timeout=None, wait_for_ready=False)
+            self._call = self._open_stream(
+                self._outbox, timeout=None, wait_for_ready=False, metadata=calls.HEARS_TRAILERS
+            )
         except ValueError as error:
             self._listener.channel_closed(self, error)
             return
@@ -71,6 +74,9 @@ class PublicStream:
             for data in self._call:
                 self._listener.received(self, data)
             code, details = self._call.code(), self._call.details()
+            goodbye = calls.goodbye_in(self._call.trailing_metadata())
+            if goodbye is not None:
+                self._listener.received(self, goodbye)
         except grpc.RpcError as error:
             code, details = _status(error)
         self._listener.ended(self, code, details)

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat.heartbeat import calls
 from grpc_heartbeat.heartbeat.outbox_aio import AioOutbox
 from grpc_heartbeat.heartbeat.streams import Listener
 
@@ -53,7 +54,9 @@ class PublicStream:
     async def _run(self) -> None:
         listener = self._listener
         try:
-            self._call = self._open_stream(aiter(self._outbox), timeout=None, wait_for_ready=False)
+            self._call = self._open_stream(
+                aiter(self._outbox), timeout=None, wait_for_ready=False, metadata=calls.HEARS_TRAILERS
+            )
         except Exception as error:  # UsageError has no public name; nothing else is raised here
             listener.channel_closed(self, error)
             return
@@ -80,6 +83,9 @@ class PublicStream:
             self._call.cancel()
         while (data := await _read(self._call)) is not grpc.aio.EOF:
             self._listener.received(self, data)
+        goodbye = calls.goodbye_in(await self._call.trailing_metadata())
+        if goodbye is not None:
+            self._listener.received(self, goodbye)
 
 
 class _CallCancelledError(Exception):

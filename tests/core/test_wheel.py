@@ -39,6 +39,24 @@ def test_members_of_one_slot_wake_up_together_and_those_of_coarse_slots_with_fin
     assert wheel.next_wakeup() is None
 
 
+def test_places_that_were_left_are_cleared_away_while_others_stay() -> None:
+    wheel = Wheel()
+    stays = Sleeper()
+    wheel.add(stays, 50.0)
+    for turn in range(10):
+        gone = [Sleeper() for _ in range(1_000)]
+        for number, sleeper in enumerate(gone):
+            wheel.add(sleeper, 60.0 + number % 7)
+            if turn % 2:
+                wheel.add(sleeper, 40.0)
+        for sleeper in gone:
+            wheel.remove(sleeper)
+    assert wheel.members == 1
+    assert len(wheel) < 100
+    assert wheel.wake(100.0) == [stays]
+    assert len(wheel) == 0
+
+
 def test_a_member_that_is_moved_to_and_fro_does_not_wake_twice() -> None:
     wheel, member = Wheel(), Sleeper()
     wheel.add(member, 2.0)

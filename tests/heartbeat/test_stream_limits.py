@@ -10,10 +10,10 @@ import pytest
 
 from grpc_heartbeat import StreamLimits, debug
 from grpc_heartbeat.core import stream_limits
-from grpc_heartbeat.core.frames import Ack, Beat, Goodbye, Hello, ServingStatus
+from grpc_heartbeat.core.frames import GOODBYE_KEY, Ack, Beat, Goodbye, Hello, ServingStatus
 from grpc_heartbeat.core.held_events import ClientLost
 from grpc_heartbeat.heartbeat import codec
-from grpc_heartbeat.heartbeat.held import GOODBYE_KEY, HeldStreams
+from grpc_heartbeat.heartbeat.held import HeldStreams
 from tests.heartbeat.ends import CLIENT, Server
 from tests.heartbeat.raw_client import RawClient
 from tests.peers import wait_until
