@@ -5,6 +5,7 @@ Names follow ``grpc``: ``insecure_channel``, ``secure_channel`` and ``server_int
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,9 +13,9 @@ import grpc
 from grpc_heartbeat import aio, deadline, errors
 from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
-from grpc_heartbeat.channel.make import connect_options
+from grpc_heartbeat.channel.make import check_breaker, connect_options, own_connection
 from grpc_heartbeat.channel.sync import Channel
-from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.inband.policy import InbandPolicy, checked
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
@@ -24,6 +25,7 @@ from grpc_heartbeat.overrides import timeouts, with_timeouts
 from grpc_heartbeat.policy import TimeoutPolicy
 
 __all__ = [
+    "BreakerPolicy",
     "Channel",
     "HealthBoard",
     "HeartbeatPolicy",
@@ -81,6 +83,7 @@ def insecure_channel(
     identity: Identity | None = None,
     name: str | None = None,
     inband: InbandPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.insecure_channel`` does, whose calls inherit deadline and cancellation.
 
@@ -91,13 +94,19 @@ def insecure_channel(
         identity: Who this process is, as heartbeats say it. Default: ``Identity()``.
         name: The peer's name in telemetry. Default: ``target``.
         inband: Keep idle streams alive from inside, where the server wants it too. Default: no.
+        breaker: Let no calls through while the heartbeats, which it needs, find the peer dead or stuck; end those in flight
+            then, and replace the connection. Default: no.
+
+    Raises:
+        TypeError, ValueError: an argument is not of that kind or out of range, or there is a breaker without heartbeat.
     """
     policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
     wanted = connect_options(options, policy.limits("", streams=False).connect)
-    inner = grpc.insecure_channel(target, options=wanted, compression=compression)
-    return wrap_channel(
-        inner, timeouts=policy, heartbeat=heartbeat, identity=identity, name=name or target, inband=inband
-    )
+
+    def connect(generation: int) -> grpc.Channel:
+        return grpc.insecure_channel(target, options=own_connection(wanted, generation), compression=compression)
+
+    return _made(None, connect, policy, heartbeat, identity, name or target, inband, breaker)
 
 
 def secure_channel(
@@ -111,14 +120,16 @@ def secure_channel(
     identity: Identity | None = None,
     name: str | None = None,
     inband: InbandPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.secure_channel`` does; the other arguments are those of ``insecure_channel``."""
     policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
     wanted = connect_options(options, policy.limits("", streams=False).connect)
-    inner = grpc.secure_channel(target, credentials, options=wanted, compression=compression)
-    return wrap_channel(
-        inner, timeouts=policy, heartbeat=heartbeat, identity=identity, name=name or target, inband=inband
-    )
+
+    def connect(generation: int) -> grpc.Channel:
+        return grpc.secure_channel(target, credentials, own_connection(wanted, generation), compression)
+
+    return _made(None, connect, policy, heartbeat, identity, name or target, inband, breaker)
 
 
 def wrap_channel(
@@ -129,16 +140,49 @@ def wrap_channel(
     identity: Identity | None = None,
     name: str | None = None,
     inband: InbandPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
 ) -> Channel:
     """Return a channel with this library's powers around one that someone else made, intercepted ones included.
 
-    Closing the returned channel closes ``channel``.
+    Closing the returned channel closes ``channel``. Its connection cannot be replaced, because only ``channel`` knows how it is
+    made: with ``breaker=``, calls stop and the probes go out on the same channel, so that it is usable again when its
+    connection is. gRPC's own keepalive (``client_options``) has a dead one replaced.
     """
-    wrapped = Channel(channel, timeouts, checked(inband))
-    wrapped.connection.name = name or ""
+    policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
+    return _made(channel, None, policy, heartbeat, identity, name or "", inband, breaker)
+
+
+def _made(
+    inner: grpc.Channel | None,
+    connect: Callable[[int], grpc.Channel] | None,
+    timeouts: TimeoutPolicy,
+    heartbeat: HeartbeatPolicy | None,
+    identity: Identity | None,
+    name: str,
+    inband: InbandPolicy | None,
+    breaker: BreakerPolicy | None,
+) -> Channel:
+    """Return a channel of ours around ``inner``, or around what ``connect`` makes for each generation of its connection."""
+    kept_alive = checked(inband)
+    check_breaker(breaker, heartbeat)
+
+    def make(generation: int) -> Channel | None:
+        plain = inner if connect is None else connect(generation)
+        if plain is None or (connect is None and generation):
+            return None
+        made = Channel(plain, timeouts, kept_alive)
+        made.connection.name = name
+        return made
+
+    channel = make(0)
+    assert channel is not None
+    if breaker is not None:
+        from grpc_heartbeat.channel.guarded import GuardedChannel
+
+        channel = GuardedChannel(channel, make, timeouts, breaker)
     if heartbeat is not None:
-        wrapped.start_heartbeat(heartbeat, identity or Identity(), name or "")
-    return wrapped
+        channel.start_heartbeat(heartbeat, identity or Identity(), name)
+    return channel
 
 
 def client_interceptors(*, timeouts: Timeouts | TimeoutPolicy | None = None) -> list[DeadlineClientInterceptor]:

@@ -234,6 +234,12 @@ def _prepare(multicallable: Any, layers: int = _MAX_LAYERS) -> bool:
     return base is not None and interruptible(base, layers - 1)
 
 
+def channel_under(multicallable: Any) -> Any:
+    """Return the C library's channel of a multicallable of grpcio's own that is interruptible, else ``None``."""
+    channel = getattr(multicallable, "_channel", None)
+    return channel._channel if isinstance(channel, _InterruptibleChannel) else None
+
+
 class _InterruptibleThunk:
     """grpcio's interceptors make the inner multicallable anew for each call; this prepares each of them."""
 

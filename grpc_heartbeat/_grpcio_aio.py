@@ -123,12 +123,14 @@ class SplitCall:
         except Exception as error:
             _give_up(error)
             return await self._in_one(request, metadata, context)
-        headers = self._loop.create_task(self._read_headers(receive_metadata))
+        reading = _HeaderReading(self, receive_metadata)
         try:
+            reading.step()
             await _execute_batch(self._call, batch, self._loop)
-            await headers
+            if self._initial_metadata is None:
+                await self._told(self._header_waiters)
         finally:
-            headers.cancel()
+            reading.stop()
         self._set_status(
             _Status(
                 receive_status.code(),
@@ -138,13 +140,6 @@ class SplitCall:
             )
         )
         return receive_message.message() if self.is_ok() else None
-
-    async def _read_headers(self, operation: Any) -> None:
-        try:
-            await _execute_batch(self._call, (operation,), self._loop)
-        except _cygrpc.ExecuteBatchError:
-            return  # the call's status says why
-        self._set_initial_metadata(operation.initial_metadata())
 
     async def _in_one(self, request: bytes, metadata: Any, context: Any) -> Any:
         arguments = (request, metadata) if context is None else (request, metadata, context)
@@ -223,6 +218,37 @@ class SplitCall:
         # Status and details change places in grpc.aio, so they do here.
         error = self._status.debug_error_string()
         return f'{head}\n\tstatus = {details}\n\tdetails = "{code}"\n\tdebug_error_string = "{error}"\n>'
+
+
+class _HeaderReading:
+    """Reads the initial metadata of ``call`` in a batch of its own. Its coroutine is driven by hand, which saves a task."""
+
+    __slots__ = ("_call", "_operation", "_waiting", "_work")
+
+    def __init__(self, call: SplitCall, operation: Any) -> None:
+        self._call = call
+        self._operation = operation
+        self._work = _execute_batch(call._call, (operation,), call._loop)
+        self._waiting: asyncio.Future[Any] | None = None
+
+    def step(self, _: object = None) -> None:
+        """Go on: to the start of the batch, and from its end."""
+        try:
+            self._waiting = waiting = self._work.send(None)
+        except StopIteration:
+            self._call._set_initial_metadata(self._operation.initial_metadata())
+        except _cygrpc.ExecuteBatchError:
+            self._call._set_initial_metadata(())  # the call's status says why
+        except asyncio.CancelledError:
+            pass  # nobody waits any longer
+        else:
+            waiting._asyncio_future_blocking = False  # what a task does with what it is given to wait for
+            waiting.add_done_callback(self.step)
+
+    def stop(self) -> None:
+        """Wait no longer, if it is still waited for."""
+        if self._waiting is not None:
+            self._waiting.cancel()
 
 
 def _wake(waiters: list[asyncio.Future[None]]) -> None:

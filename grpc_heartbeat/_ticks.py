@@ -76,7 +76,8 @@ class Ticks:
         with self._lock:
             now, planned = self.now(), self._wheel.next_wakeup()
             awake = self._wheel.wake(now)
-            self._turned_out = gone = set()  # those who are removed while they, or others, are ticked
+            gone: set[Member] = set()  # those who are removed while they, or others, are ticked
+            self._turned_out = gone
             while self._collections:
                 self.pauses.add(*self._collections.popleft(), "garbage collection")
             if awake and planned is not None:

@@ -11,8 +11,8 @@ import grpc.aio
 from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.aio import Channel
-from grpc_heartbeat.channel.make import connect_options
-from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.channel.make import check_breaker, connect_options, own_connection
+from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.inband.policy import InbandPolicy, checked
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.client_aio import (
@@ -57,6 +57,7 @@ def insecure_channel(
     identity: Identity | None = None,
     name: str | None = None,
     inband: InbandPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.aio.insecure_channel`` does, whose calls inherit deadline and cancellation.
 
@@ -67,9 +68,8 @@ def insecure_channel(
     def make(options: list[tuple[str, Any]], chain: _Chain) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(target, options, compression, chain)
 
-    return _with_heartbeat(
-        _made(make, options, interceptors, timeouts, checked(inband)), heartbeat, identity, name or target
-    )
+    made = _maker(make, options, interceptors, timeouts, checked(inband))
+    return _finished(made, timeouts, heartbeat, identity, name or target, breaker)
 
 
 def secure_channel(
@@ -84,15 +84,15 @@ def secure_channel(
     identity: Identity | None = None,
     name: str | None = None,
     inband: InbandPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
 ) -> Channel:
     """Create a channel as ``grpc.aio.secure_channel`` does; the other arguments are those of ``insecure_channel``."""
 
     def make(options: list[tuple[str, Any]], chain: _Chain) -> grpc.aio.Channel:
         return grpc.aio.secure_channel(target, credentials, options, compression, chain)
 
-    return _with_heartbeat(
-        _made(make, options, interceptors, timeouts, checked(inband)), heartbeat, identity, name or target
-    )
+    made = _maker(make, options, interceptors, timeouts, checked(inband))
+    return _finished(made, timeouts, heartbeat, identity, name or target, breaker)
 
 
 def wrap_channel(
@@ -103,12 +103,18 @@ def wrap_channel(
     identity: Identity | None = None,
     name: str | None = None,
     inband: InbandPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
 ) -> Channel:
     """Return a channel with this library's powers around one that someone else made.
 
-    Closing the returned channel closes ``channel``.
+    Closing the returned channel closes ``channel``. Its connection cannot be replaced (see ``grpc_heartbeat.wrap_channel``).
     """
-    return _with_heartbeat(Channel(channel, timeouts, inband=checked(inband)), heartbeat, identity, name or "")
+    kept_alive = checked(inband)
+
+    def made(generation: int) -> Channel | None:
+        return None if generation else Channel(channel, timeouts, inband=kept_alive)
+
+    return _finished(made, timeouts, heartbeat, identity, name or "", breaker)
 
 
 def client_interceptors(*, timeouts: Timeouts | TimeoutPolicy | None = None) -> list[grpc.aio.ClientInterceptor]:
@@ -142,36 +148,61 @@ def _interceptors(timeouts: Timeouts | TimeoutPolicy | None) -> list[AioDeadline
     return [kind(timeouts) for kind in kinds]
 
 
-def _made(
+def _maker(
     make: Callable[[list[tuple[str, Any]], _Chain], grpc.aio.Channel],
     options: ChannelOptions | None,
     interceptors: Sequence[grpc.aio.ClientInterceptor] | None,
     timeouts: Timeouts | TimeoutPolicy | None,
     inband: InbandPolicy | None,
-) -> Channel:
-    """Return a channel of ours around one that ``make`` makes of options and interceptors.
+) -> Callable[[int], Channel]:
+    """Return what makes the channel of a generation: ours around one that ``make`` makes of options and interceptors.
 
     Our interceptors go behind the application's, so that the time it spends in its own counts.
     """
     policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
-    wanted = connect_options(options, policy.limits("", streams=False).connect) or []
-    if not interceptors:
-        return Channel(make(wanted, None), policy, inband=inband, made_here=True)
-    ours = _interceptors(policy)
-    if inband is not None:
-        from grpc_heartbeat.inband.interceptors_aio import kept_alive
+    wanted = connect_options(options, policy.limits("", streams=False).connect)
 
-        ours = kept_alive(policy, inband)
-    channel = Channel(make(wanted, [*interceptors, *ours]), policy, inband=inband, limited_inside=True)
-    for interceptor in ours:
-        interceptor.connection = channel.connection
-    return channel
+    def made(generation: int) -> Channel:
+        own = own_connection(wanted, generation) or []
+        if not interceptors:
+            return Channel(make(own, None), policy, inband=inband, made_here=True)
+        ours = _interceptors(policy)
+        if inband is not None:
+            from grpc_heartbeat.inband.interceptors_aio import kept_alive
+
+            ours = kept_alive(policy, inband)
+        channel = Channel(make(own, [*interceptors, *ours]), policy, inband=inband, limited_inside=True)
+        for interceptor in ours:
+            interceptor.connection = channel.connection
+        return channel
+
+    return made
 
 
-def _with_heartbeat(
-    channel: Channel, heartbeat: HeartbeatPolicy | None, identity: Identity | None, name: str
+def _finished(
+    made: Callable[[int], Channel | None],
+    timeouts: Timeouts | TimeoutPolicy | None,
+    heartbeat: HeartbeatPolicy | None,
+    identity: Identity | None,
+    name: str,
+    breaker: BreakerPolicy | None,
 ) -> Channel:
-    channel.connection.name = name
+    """Return the channel of the first generation, with heartbeat and breaker if they are wanted."""
+    check_breaker(breaker, heartbeat)
+
+    def make(generation: int) -> Channel | None:
+        channel = made(generation)
+        if channel is not None:
+            channel.connection.name = name
+        return channel
+
+    channel = make(0)
+    assert channel is not None
+    if breaker is not None:
+        from grpc_heartbeat.channel.guarded_aio import GuardedChannel
+
+        policy = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
+        channel = GuardedChannel(channel, make, policy, breaker)
     if heartbeat is not None:
         channel.plan_heartbeat(heartbeat, identity or Identity(), name)
     return channel

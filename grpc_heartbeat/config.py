@@ -165,6 +165,13 @@ class HeartbeatPolicy:
         reconnect_max: Longest pause between attempts, in seconds. Default 10.
         backoff: Pauses by the number of failures in a row instead of those that double, as in :data:`BACKOFF_TABLE`. Steps
             rise from 1 failure, each with its pause in seconds and its spread, a share from 0 to 1. Default: none.
+        silence: Seconds of silence after which the peer is convicted, whatever its past. Default: as long as ``misses`` beats.
+        tolerance: Seconds of silence that suspicion allows beyond what is usual for this peer, before it convicts earlier than
+            ``silence``. Default: ``silence`` less one interval.
+        suspicion: How surprising silence must be to convict: φ, at most 300. Default 8, wrong once in 10⁸ regular echoes.
+        deviation: Least standard deviation of echoes, in seconds, that suspicion assumes. Default 0.1.
+        overloaded: Queue delay or loop lag in seconds from which acks mean OVERLOADED; it ends below half of it. Default 0.1.
+        overloaded_acks: Acks in a row that must say so. Default 2: one may be a garbage collection.
 
     Raises:
         TypeError, ValueError: a value of the wrong type or outside its range; the message names it.
@@ -177,6 +184,12 @@ class HeartbeatPolicy:
     reconnect_min: float = 0.2
     reconnect_max: float = 10.0
     backoff: tuple[BackoffStep, ...] | None = None
+    silence: float | None = None
+    tolerance: float | None = None
+    suspicion: float = 8.0
+    deviation: float = 0.1
+    overloaded: float = 0.1
+    overloaded_acks: int = 2
 
     def __post_init__(self) -> None:
         interval = check_seconds("HeartbeatPolicy.interval", self.interval, minimum=0.01, inclusive=True)
@@ -202,6 +215,18 @@ class HeartbeatPolicy:
             ("reconnect_max", reconnect_max),
         ):
             object.__setattr__(self, name, value)
+        self._check_judgement()
+
+    def _check_judgement(self) -> None:
+        for name in ("silence", "deviation", "overloaded"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check_seconds(f"HeartbeatPolicy.{name}", getattr(self, name)))
+        if self.tolerance is not None:
+            tolerance = check_seconds("HeartbeatPolicy.tolerance", self.tolerance, inclusive=True)
+            object.__setattr__(self, "tolerance", tolerance)
+        check_count("HeartbeatPolicy.overloaded_acks", self.overloaded_acks)
+        if check_seconds("HeartbeatPolicy.suspicion", self.suspicion) > 300:
+            raise ValueError(f"HeartbeatPolicy.suspicion must be at most 300; got {self.suspicion!r}")
 
     @property
     def beat_timeout(self) -> float:
@@ -217,7 +242,8 @@ class BreakerPolicy:
         misses: Beats missed in a row that open the breaker. A conviction by the judge opens it too. Default 3.
         open_min: Seconds from the opening to the first probe; doubles with each probe that fails, ±20 %. Default 0.1.
         open_max: Longest such pause, in seconds: how long a peer that came back may wait for us. Default 1.
-        probes: Probes under way at a time. Default 1.
+        probe_timeout: Seconds from the opening of a fresh connection to its first echo, after which the probe has failed. It
+            has to suffice for connecting. Default 1.5.
         successes: Echoes in a row that close the breaker. Default 1.
         when_open: What a call does meanwhile: ``"fail"`` at once with UNAVAILABLE (default) or ``"wait"`` within its budget.
 
@@ -228,12 +254,12 @@ class BreakerPolicy:
     misses: int = 3
     open_min: float = 0.1
     open_max: float = 1.0
-    probes: int = 1
+    probe_timeout: float = 1.5
     successes: int = 1
     when_open: Literal["fail", "wait"] = "fail"
 
     def __post_init__(self) -> None:
-        for name in ("misses", "probes", "successes"):
+        for name in ("misses", "successes"):
             check_count(f"BreakerPolicy.{name}", getattr(self, name))
         open_min = check_seconds("BreakerPolicy.open_min", self.open_min)
         open_max = check_seconds("BreakerPolicy.open_max", self.open_max, minimum=open_min, inclusive=True)
@@ -241,3 +267,5 @@ class BreakerPolicy:
             raise ValueError(f"BreakerPolicy.when_open must be 'fail' or 'wait'; got {self.when_open!r}")
         object.__setattr__(self, "open_min", open_min)
         object.__setattr__(self, "open_max", open_max)
+        probe_timeout = check_seconds("BreakerPolicy.probe_timeout", self.probe_timeout)
+        object.__setattr__(self, "probe_timeout", probe_timeout)

@@ -20,6 +20,7 @@ from grpc_heartbeat._call_events import (
     stop_observing_calls,
     stop_observing_rpcs,
 )
+from grpc_heartbeat.core.breaker import BreakerClosed, BreakerOpened, BreakerProbing
 from grpc_heartbeat.core.call_events import CallEndedEarly
 from grpc_heartbeat.core.events import Event, Observer, Observers
 from grpc_heartbeat.core.facts import TimeoutFacts
@@ -47,16 +48,21 @@ from grpc_heartbeat.core.server_events import (
     RpcRejected,
     RpcStarted,
 )
+from grpc_heartbeat.core.verdicts import JudgementSuspended, Side, SideChanged, Verdict, VerdictChanged
 
 __all__ = [
     "BeatAbandoned",
     "BeatAcked",
     "BeatMissed",
     "BeatSent",
+    "BreakerClosed",
+    "BreakerOpened",
+    "BreakerProbing",
     "CallEndedEarly",
     "Event",
     "HeartbeatClosed",
     "HeartbeatEvent",
+    "JudgementSuspended",
     "LateEcho",
     "Observer",
     "Observers",
@@ -69,11 +75,15 @@ __all__ = [
     "RpcOverran",
     "RpcRejected",
     "RpcStarted",
+    "Side",
+    "SideChanged",
     "StreamClosed",
     "StreamFailed",
     "StreamOpened",
     "StreamOpening",
     "TimeoutFacts",
+    "Verdict",
+    "VerdictChanged",
     "observe_beats",
     "observe_calls",
     "observe_rpcs",

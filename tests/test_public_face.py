@@ -20,6 +20,7 @@ from grpc_heartbeat import events
 from tests.peers import OPTIONS, PATIENCE, handlers, path, wait_until
 
 SYNC_NAMES = {
+    "BreakerPolicy",
     "Channel",
     "HealthBoard",
     "HeartbeatPolicy",
@@ -75,7 +76,7 @@ def test_channels_take_grpcs_arguments_in_grpcs_order(name: str, ours: Any, thei
     reference = list(inspect.signature(getattr(theirs, name)).parameters)
     assert list(mine)[: len(reference)] == reference
     added = [parameter for parameter in mine.values() if parameter.name not in reference]
-    assert [parameter.name for parameter in added] == ["timeouts", "heartbeat", "identity", "name", "inband"]
+    assert [parameter.name for parameter in added] == ["timeouts", "heartbeat", "identity", "name", "inband", "breaker"]
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in added)
 
 

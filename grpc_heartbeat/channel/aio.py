@@ -60,6 +60,11 @@ class Channel(grpc.aio.Channel):
         self.heartbeat: AioHeartbeat | None = None
         self._heartbeat_started = True
 
+    @property
+    def plain(self) -> grpc.aio.Channel:
+        """The channel that this one wraps."""
+        return self._inner
+
     def plan_heartbeat(self, policy: HeartbeatPolicy, identity: Identity, name: str) -> None:
         """Hold a heartbeat stream on this channel, from now or from its first use inside a running loop, to its close."""
         from grpc_heartbeat.heartbeat.client_aio import (

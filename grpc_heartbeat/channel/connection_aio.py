@@ -21,9 +21,11 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat._grpcio import state_reader
 from grpc_heartbeat._loop_timers import loop_timers
 from grpc_heartbeat.core.timers import Alarm
 
+_READY = grpc.ChannelConnectivity.READY.value[0]
 LOOK_EVERY = 0.005
 """Seconds between two looks at a channel that calls wait for."""
 
@@ -59,6 +61,7 @@ class Connection:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
+        self._read = state_reader(channel)
         self._waiting: set[Waiting] = set()
         self._asking: list[Answer] = []
         self._question: asyncio.Task[None] | None = None
@@ -66,7 +69,9 @@ class Connection:
 
     def ready(self) -> bool:
         """Tell whether the channel has a connection."""
-        return self._channel.get_state() is grpc.ChannelConnectivity.READY
+        if self._read is None:
+            return self._channel.get_state() is grpc.ChannelConnectivity.READY
+        return self._read(False) == _READY
 
     def state(self) -> str | None:
         """Return the channel's state, such as ``"READY"``."""

@@ -174,7 +174,11 @@ class Flight(Timer):
         guard = self.guard
         if guard.stage is not Stage.OPEN:
             accepted = self._accepted()
-            if accepted:
+            if accepted and guard.stage is Stage.CONNECTING and not self.line.ready():
+                again = guard.claimed(now)
+                if again is not None:
+                    return again
+            elif accepted:
                 guard.accepted()
             elif guard.stage is Stage.CONNECTING and self.line.ready():
                 guard.connected(now)

@@ -5,8 +5,10 @@ the scope that the call was made in, and the memory of why we ended the call, if
 application's call object: that one can be dropped, and says so, while timers and scopes hold the flight.
 
 When its timer fires, ``fire`` looks at what is true now (is the call done, has the channel a connection, has the server
-accepted) and lets the ``Guard`` judge, which is made when it is first needed. Before a call is ended it is looked at
-once more, after what the loop has already received: a loop that was blocked hears of events and of the time at once.
+accepted) and lets the ``Guard`` judge, which is made when it is first needed. Before a call is ended it is looked at again, at
+least once: a loop that was blocked hears of events and of the time at once, and a process that is short of CPU hears of the
+time first. A look that comes late itself proves nothing, so another one follows, ``_MOST_LOOKS`` at most. Last of all the loop
+goes round a few times, so that what it has received is with whom it is for.
 
 An early end is told like this. Whoever ends the call stores the ``verdict`` and cancels grpcio's call. What grpcio then raises
 in the awaiting task is a ``CancelledError``, which ``ours`` turns into the verdict's error, unless the task itself was
@@ -44,6 +46,10 @@ _PUNCTUAL = 0.005
 """Seconds by which a timer of a loop that is not blocked may be late."""
 _GRACE = 0.02
 """Seconds that a loop which was blocked has to hear of what happened meanwhile."""
+_MOST_LOOKS = 6
+"""Looks at a call that is late, however late they are themselves."""
+_ROUNDS = 4
+"""Rounds of the loop from when gRPC's event is there until the task that waits for it has it, with one to spare."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -142,7 +148,8 @@ class Flight(Timer):
     _asked = False
     _waits = False
     _started = False
-    _sure = False
+    _looks = 0
+    _look_due = 0.0
 
     @property
     def seen(self) -> Verdict | None:
@@ -184,7 +191,8 @@ class Flight(Timer):
                 scope.watch()
             if scope.reason is not None:
                 self.scope_cancelled(scope)
-        if loop is not None and self.layers.watched:
+        layers = self.layers
+        if loop is not None and layers.watched and not (self.ready and layers.on_ready is None):
             self._watch(loop)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -245,20 +253,51 @@ class Flight(Timer):
             accepted = headers_came(call)
             if guard.stage is Stage.CONNECTING and self.connection.ready():
                 guard.connected(now)
-            if accepted or (accepted is None and guard.stage is Stage.WAITING):
+            if accepted and guard.stage is Stage.CONNECTING:
+                again = guard.claimed(now)
+                if again is not None:
+                    self._look(again)
+                    return
+            elif accepted or (accepted is None and guard.stage is Stage.WAITING):
                 guard.accepted()
         found = guard.check(now)
         if not isinstance(found, Ending):
-            self._sure = False
+            self._looks = 0
             if found is not None:
                 self._look(found)
-        elif not self._sure:
-            self._sure = True
-            self._look(now if found.elapsed < found.limit + _PUNCTUAL else now + _GRACE)
+        elif not self._is_sure(found, now):
+            pass
         elif found.layer == "connect":
             self.connection.ask(lambda last_error: self._end_unconnected(found, last_error))
         else:
             self._end(ended_by_layer(found, self.method, self.connection.state()))
+
+    def _is_sure(self, found: Ending, now: float) -> bool:
+        """Tell whether the call is to be ended now; if not, see to it that it is looked at again."""
+        looks = self._looks = self._looks + 1
+        if looks > _MOST_LOOKS:
+            return True
+        if looks == 1:
+            self._look_due = now - (found.elapsed - found.limit)
+        late = now > self._look_due + _PUNCTUAL
+        if (looks > 1 and not late) or looks == _MOST_LOOKS:
+            self._looks = _MOST_LOOKS
+            self._after_rounds(_ROUNDS)
+        else:
+            self._look_due = now + (_GRACE if late else _PUNCTUAL)
+            self._look(self._look_due)
+        return False
+
+    def _after_rounds(self, rounds: int) -> None:
+        """Look again after so many rounds of the loop."""
+        loop = self.loop
+        if rounds and loop is not None:
+            loop.call_soon(self._after_rounds, rounds - 1)
+            return
+        try:
+            self.fire()
+        except Exception as error:
+            _faults.record("channel.look_aio", error)
 
     def describe(self) -> str:
         """Return what this timer is for."""
@@ -278,7 +317,7 @@ class Flight(Timer):
         if self.call is None or self.guard.stage is not Stage.CONNECTING:
             return
         if self.connection.ready():
-            self._sure = False
+            self._looks = 0
             self.connected()
         else:
             self._end(ended_by_layer(ending, self.method, self.connection.state(), last_error))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from grpc_heartbeat._types import ChannelOptions
+from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy
 
 _MOST = 2**31 - 1
 
@@ -16,6 +17,30 @@ _CONNECT_OPTIONS = {
 }
 """What bounds one attempt to connect in gRPC's core, with the most that we set: the larger of the first two for TCP, TLS and
 HTTP/2; the third for DNS."""
+
+
+_OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
+"""Keeps a channel from sharing the connection of another one in the process that has the same target and options."""
+
+
+def own_connection(options: list[tuple[str, Any]] | None, generation: int) -> list[tuple[str, Any]] | None:
+    """Return ``options`` for the connection of this generation: all but the first are shared with nobody, and so new."""
+    return [*(options or ()), _OWN_CONNECTION] if generation else options
+
+
+def check_breaker(breaker: BreakerPolicy | None, heartbeat: HeartbeatPolicy | None) -> None:
+    """Check a channel's ``breaker=`` argument.
+
+    Raises:
+        TypeError: not a ``BreakerPolicy``.
+        ValueError: there is no heartbeat to move it.
+    """
+    if breaker is None:
+        return
+    if not isinstance(breaker, BreakerPolicy):
+        raise TypeError(f"breaker must be a BreakerPolicy, not {type(breaker).__name__}")
+    if heartbeat is None:
+        raise ValueError("breaker= needs heartbeat=, because a breaker is moved by heartbeats")
 
 
 def make(factory: Callable[..., Any], method: str, serializer: Any, deserializer: Any, registered: bool | None) -> Any:

@@ -15,6 +15,7 @@ import grpc
 
 from grpc_heartbeat._current import current_overrides, current_scope
 from grpc_heartbeat._grpcio import calling, interruptible, usable
+from grpc_heartbeat._grpcio_blocking import Caller, caller, under_handle
 from grpc_heartbeat._timers import timers
 from grpc_heartbeat._types import StreamStreamBase, StreamUnaryBase, UnaryStreamBase, UnaryUnaryBase
 from grpc_heartbeat.channel.as_stream import OneResponse
@@ -106,6 +107,8 @@ class _BlockingMultiCallable(_MultiCallable):
     def __init__(self, owner: Owner, inner: Any, method: str, limits: Limits) -> None:
         super().__init__(owner, inner, method, limits)
         self._interruptible = interruptible(inner)
+        self._call = caller(inner)
+        self._with_call = under_handle(inner.with_call)
 
     def future(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Start the call and return at once."""
@@ -114,6 +117,7 @@ class _BlockingMultiCallable(_MultiCallable):
     def _block(
         self,
         start: Callable[..., Any],
+        call_with: Caller,
         request: Any,
         timeout: Any,
         metadata: Any,
@@ -121,7 +125,7 @@ class _BlockingMultiCallable(_MultiCallable):
         wait: Any,
         compress: Any,
     ) -> Any:
-        """Run ``start``, which blocks until the response is there."""
+        """Run ``start``, which blocks until the response is there; ``call_with`` is the same with a handle to end it by."""
         scope = current_scope.get()
         if scope is not None and scope.finished:
             scope = None
@@ -153,12 +157,9 @@ class _BlockingMultiCallable(_MultiCallable):
             # What ``block_in`` does, without its frame: this is the way of every blocking call that something may end.
             if scope is not None:
                 scope.adopt(call)
-            outer = calling.handle
-            calling.handle = call
             try:
-                return start(request, limit, metadata, credentials, wait, compress)
+                return call_with(call, request, limit, metadata, credentials, wait, compress)
             finally:
-                calling.handle = outer
                 if flight is not None:
                     flight.done()
                 if scope is not None:
@@ -228,7 +229,9 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
             or (scope is not None and (scope.reason is not None or scope.finished))
             or (timeout is not None and not (type(timeout) is float and 0.0 < timeout <= MAX_SECONDS))
         ):
-            return self._block(self._inner, request, timeout, metadata, credentials, wait_for_ready, compression)
+            return self._block(
+                self._inner, self._call, request, timeout, metadata, credentials, wait_for_ready, compression
+            )
         # What ``_block`` does, in one frame, for a call without metadata: it is the most frequent one.
         started = monotonic()
         layers = self._layers
@@ -270,12 +273,9 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
                     scope.watch()
                 if scope.reason is not None:
                     call.scope_cancelled(scope)
-            outer = calling.handle
-            calling.handle = call
             try:
-                return self._inner(request, limit, metadata, credentials, wait_for_ready, compression)
+                return self._call(call, request, limit, metadata, credentials, wait_for_ready, compression)
             finally:
-                calling.handle = outer
                 if scope is not None:  # what ``release`` does
                     scope.members.discard(call)
                     if scope.ended:
@@ -296,7 +296,9 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        return self._block(self._inner.with_call, request, timeout, metadata, credentials, wait_for_ready, compression)
+        return self._block(
+            self._inner.with_call, self._with_call, request, timeout, metadata, credentials, wait_for_ready, compression
+        )
 
     def future(
         self,
@@ -324,7 +326,9 @@ class StreamUnary(_BlockingMultiCallable, StreamUnaryBase):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> Any:
-        return self._block(self._inner, request_iterator, timeout, metadata, credentials, wait_for_ready, compression)
+        return self._block(
+            self._inner, self._call, request_iterator, timeout, metadata, credentials, wait_for_ready, compression
+        )
 
     def with_call(
         self,
@@ -336,7 +340,14 @@ class StreamUnary(_BlockingMultiCallable, StreamUnaryBase):
         compression: grpc.Compression | None = None,
     ) -> Any:
         return self._block(
-            self._inner.with_call, request_iterator, timeout, metadata, credentials, wait_for_ready, compression
+            self._inner.with_call,
+            self._with_call,
+            request_iterator,
+            timeout,
+            metadata,
+            credentials,
+            wait_for_ready,
+            compression,
         )
 
     def future(

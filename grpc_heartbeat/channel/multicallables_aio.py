@@ -16,6 +16,7 @@ import grpc.aio
 
 from grpc_heartbeat import _abandoned, _faults, _grpcio_aio
 from grpc_heartbeat._current import current_overrides, current_scope
+from grpc_heartbeat._grpcio_aio_direct import Maker, maker
 from grpc_heartbeat._types import AioStreamStreamBase, AioStreamUnaryBase, AioUnaryStreamBase, AioUnaryUnaryBase
 from grpc_heartbeat.channel.calls_aio import (
     LimitedStreamStreamCall,
@@ -66,6 +67,7 @@ class _MultiCallable:
     ) -> None:
         self._owner = owner
         self._inner = inner
+        self._make: Maker = inner
         self._method = method
         self._limits = limits
         self._layers = LoopLayers(limits, self._without)
@@ -83,9 +85,11 @@ class _MultiCallable:
         if not allowed:
             return self._ended(refused(self._method, timeout, limits, scope, limit, self._connection))
         if budget is not None:
-            entries = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
-            metadata = grpc.aio.Metadata(*entries)  # grpc.aio is slower with a tuple
-        inner, call_class = self._inner, self._call_class
+            if metadata is None and self._make is not self._inner:
+                metadata = ((BUDGET_KEY, budget),)
+            else:
+                metadata = grpc.aio.Metadata(*with_budget(metadata, budget))  # grpc.aio is slower with a tuple
+        inner, call_class = self._make, self._call_class
         flight = None
         if limit is not None or scope is not None or layers.watched or self._streams:
             flight = Flight()
@@ -127,7 +131,7 @@ class _MultiCallable:
     def _watch(self, flight: Flight, request: Any) -> tuple[Any, Callable[[Any, Flight], Any], Any]:
         """Prepare a call that has more limits than its total; return the multicallable, the call's class and the request."""
         flight.ready = self._connection.ready()
-        return self._inner, self._call_class, request
+        return self._make, self._call_class, request
 
     def _changed(self, overrides: Any) -> LoopLayers:
         return LoopLayers(self._limits.changed(overrides), self._without, fixed=False)
@@ -156,6 +160,7 @@ class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
         split: Callable[[], Any] | None,
     ) -> None:
         super().__init__(owner, inner, method, limits, connection)
+        self._make = maker(inner)
         self._make_split = split
         self._in_batches = True
         self._split: Any = None
@@ -166,11 +171,11 @@ class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
         layers = flight.layers
         header = layers.limits.header
         if header is None:
-            return self._inner, LimitedUnaryUnaryCall, request
+            return self._make, LimitedUnaryUnaryCall, request
         if self._make_split is None or (flight.limit is not None and flight.limit <= header):
             # Its headers would be seen with its response only, or its total is spent first.
             flight.layers = self._unsplit if layers.fixed else LoopLayers(layers.limits, ("header",), fixed=False)
-            return self._inner, LimitedUnaryUnaryCall, request
+            return self._make, LimitedUnaryUnaryCall, request
         if self._in_batches and _grpcio_aio.usable():
             return partial(self._in_two, flight), LimitedUnaryUnaryCall, request
         if self._split is None:
@@ -179,7 +184,7 @@ class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
 
     def _in_two(self, flight: Flight, request: Any, **options: Any) -> Any:
         """Make a call that tells of its acceptance before its response comes."""
-        call = self._inner(request, **options)
+        call = self._make(request, **options)
         if not _grpcio_aio.split(call, options["wait_for_ready"]):
             self._in_batches = False  # the next ones are made as streams; this one's headers come with its response
             flight.layers = LoopLayers(flight.layers.limits, ("header",), fixed=False)

@@ -13,8 +13,8 @@ from grpc_heartbeat._grpcio import CancelHandle, calling, reword
 from grpc_heartbeat.channel.connection import NOWHERE
 from grpc_heartbeat.channel.flight import Flight, Line
 from grpc_heartbeat.core.limits import Limits
-from grpc_heartbeat.core.scope import Reason, Scope
-from grpc_heartbeat.core.wording import Verdict, ended_by_grpc, why_cancelled
+from grpc_heartbeat.core.scope import Scope
+from grpc_heartbeat.core.wording import Verdict, ended_by_grpc, status_of_scope, why_cancelled
 from grpc_heartbeat.errors import TIMEOUT_ATTRIBUTE, status_of, timeout_of
 
 
@@ -22,8 +22,7 @@ class BlockedCall(CancelHandle):
     """The member for a thread that blocks in a unary-response call."""
 
     def scope_cancelled(self, scope: Scope) -> None:
-        code = grpc.StatusCode.DEADLINE_EXCEEDED if scope.reason is Reason.EXPIRED else grpc.StatusCode.CANCELLED
-        self.end(code, why_cancelled(scope))
+        self.end(grpc.StatusCode[status_of_scope(scope)], why_cancelled(scope))
 
 
 class BlockedFlight(BlockedCall, Flight):

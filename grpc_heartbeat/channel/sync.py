@@ -41,6 +41,11 @@ class Channel(grpc.Channel):
         self.connection = Connection(inner)
         self.heartbeat: SyncHeartbeat | None = None
 
+    @property
+    def plain(self) -> grpc.Channel:
+        """The channel that this one wraps."""
+        return self._inner
+
     def start_heartbeat(self, policy: HeartbeatPolicy, identity: Identity, name: str) -> None:
         """Hold a heartbeat stream on this channel until it is closed."""
         from grpc_heartbeat.heartbeat.client import SyncHeartbeat  # loads OpenTelemetry

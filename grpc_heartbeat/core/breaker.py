@@ -17,12 +17,12 @@ What the driver does
 - It reports ``acked``, ``missed`` and ``convict`` with the generation under which the beat's connection was made.
 - Before each call it looks at ``snapshot``, an attribute that holds a frozen value: no lock. While ``closed`` the call goes on.
   Else it fails with :meth:`Breaker.refusal`, or waits for ``BreakerClosed`` within its own budget (``policy.when_open``).
-- It calls ``wake(now)`` at ``next_wakeup()``. In HALF_OPEN it asks ``probe(now)``: if that returns a :class:`Probe`, it makes a
-  fresh connection (for ``probe.generation``), sends a beat on it and hands the outcome to ``probed``, once. A probe that is
-  given up for reasons of our own is handed in as CANCELLED: its place is free again and nothing is counted.
-- It delivers ``take_events()`` after each call, and does what they ask: on ``BreakerOpened`` end the calls in flight on
-  connections older than ``generation`` with its reason, drop those connections, and tell health board and registry; on
-  ``BreakerClosed`` tell them the contrary and let waiting calls go.
+- It calls ``wake(now)`` at ``next_wakeup()``. In HALF_OPEN it asks ``probe(now)``: if that returns a :class:`Probe`, it sends a
+  beat on a fresh connection (of ``probe.generation``) and hands the outcome to ``probed``, once. A probe that is given up for
+  reasons of our own is handed in as CANCELLED: nothing is counted. One probe is under way at a time.
+- It delivers ``take_events()`` after each call, and does what they ask: on ``BreakerOpened`` drop the connections older than
+  ``generation``, end the calls in flight on them with its reason if they would hang (``silent``), and tell health board and
+  registry; on ``BreakerClosed`` tell them the contrary and let waiting calls go.
 
 One thread at a time calls the methods; ``snapshot`` may be read by any.
 """
@@ -66,13 +66,15 @@ class Probe:
 class BreakerOpened(Event):
     """Calls are not let through any more. ``generation`` is that of the connections to make from now on.
 
-    ``pause``: seconds until the next probe. ``again``: a probe failed; the breaker was not closed in between.
+    ``pause``: seconds until the next probe. ``again``: a probe failed; the breaker was not closed in between. ``silent``: the
+    connection still stands and says nothing, so that calls on it would hang; else it was lost or refused.
     """
 
     generation: int
     why: str
     pause: float
     again: bool
+    silent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Breaker:
         self._backoff = Backoff(policy.open_min, policy.open_max, random)
         self._events: list[Event] = []
         self._probes = 0
-        self._under_way: set[Probe] = set()
+        self._under_way: Probe | None = None
         self._echoed = 0
         self.snapshot = BreakerSnapshot(BreakerState.CLOSED, now)
 
@@ -173,10 +175,10 @@ class Breaker:
         if misses >= self._policy.misses or not known.closed:
             self._open(now, f"{misses} beat{'s' if misses > 1 else ''} in a row {why}")
 
-    def convict(self, generation: int, now: float, why: str) -> None:
+    def convict(self, generation: int, now: float, why: str, *, silent: bool = True) -> None:
         """Open because the peer was convicted, on a connection of ``generation``, for the reason ``why``."""
         if generation == self.snapshot.generation and self.snapshot.state is not BreakerState.OPEN:
-            self._open(now, why)
+            self._open(now, why, silent=silent)
 
     def next_wakeup(self) -> float | None:
         """Return the instant at which to call :meth:`wake`; ``None`` unless the breaker is open."""
@@ -191,21 +193,20 @@ class Breaker:
             self._events.append(BreakerProbing(now, known.generation))
 
     def probe(self, now: float) -> Probe | None:
-        """Return leave to probe, if one is due and as many as the policy allows are not under way already."""
+        """Return leave to probe, if a probe is due and none is under way."""
         self.wake(now)
         known = self.snapshot
-        if known.state is not BreakerState.HALF_OPEN or len(self._under_way) >= self._policy.probes:
+        if known.state is not BreakerState.HALF_OPEN or self._under_way is not None:
             return None
         self._probes += 1
-        probe = Probe(known.generation, self._probes)
-        self._under_way.add(probe)
+        self._under_way = probe = Probe(known.generation, self._probes)
         return probe
 
     def probed(self, probe: Probe, outcome: ProbeOutcome, now: float, why: str = "the probe was not echoed") -> None:
         """Take the outcome of ``probe``. Only the first one counts, and only while its generation does."""
-        if probe not in self._under_way:
+        if probe != self._under_way:
             return
-        self._under_way.discard(probe)
+        self._under_way = None
         if outcome is ProbeOutcome.OK:
             self._count_echo(now)
         elif outcome is ProbeOutcome.FAILED:
@@ -216,11 +217,11 @@ class Breaker:
         if self._echoed >= self._policy.successes:
             self._close(now)
 
-    def _open(self, now: float, why: str) -> None:
+    def _open(self, now: float, why: str, *, silent: bool = True) -> None:
         known = self.snapshot
         again = not known.closed
         pause = self._backoff.pause()
-        self._under_way.clear()
+        self._under_way = None
         self.snapshot = BreakerSnapshot(
             BreakerState.OPEN,
             now,
@@ -231,12 +232,12 @@ class Breaker:
             now + pause,
             known.opened + (not again),
         )
-        self._events.append(BreakerOpened(now, known.generation + 1, why, pause, again))
+        self._events.append(BreakerOpened(now, known.generation + 1, why, pause, again, silent))
 
     def _close(self, now: float) -> None:
         known = self.snapshot
         open_for = 0.0 if known.opened_at is None else now - known.opened_at
         self._backoff.reset()
-        self._under_way.clear()
+        self._under_way = None
         self.snapshot = BreakerSnapshot(BreakerState.CLOSED, now, known.generation, opened=known.opened)
         self._events.append(BreakerClosed(now, known.generation, open_for))

@@ -15,6 +15,9 @@ before that, so every wait is judged exactly at its limit.
 
 The total is not judged here; it is gRPC's own deadline.
 
+A call that fails is given initial metadata, empty ones, a moment before its status. Where there was never a connection they
+are therefore not believed before the status has had time to come (``claimed``).
+
 Thread safety: the fields are stored by the thread that reads or writes messages and read by the one that checks; each is a
 single store. A wait that ends while it is being judged late is late by then, too.
 """
@@ -26,6 +29,9 @@ from enum import Enum
 
 from grpc_heartbeat.core.facts import Layer
 from grpc_heartbeat.core.limits import Limits, Part
+
+DOUBT = 0.1
+"""Seconds that the status of a failed call has to come after its initial metadata."""
 
 
 class Stage(Enum):
@@ -55,7 +61,7 @@ class Guard:
         ready: Whether its channel has a connection.
     """
 
-    __slots__ = ("limits", "reading_since", "stage", "stage_since", "writing_since")
+    __slots__ = ("claimed_at", "limits", "reading_since", "stage", "stage_since", "writing_since")
 
     def __init__(self, limits: Limits, started: float, ready: bool) -> None:
         self.limits = limits
@@ -63,6 +69,7 @@ class Guard:
         self.stage_since = started
         self.reading_since: float | None = None
         self.writing_since: float | None = None
+        self.claimed_at: float | None = None
 
     def begin(self) -> float | None:
         """Return the instant of the first check, or ``None`` when nothing is limited yet."""
@@ -78,6 +85,15 @@ class Guard:
     def accepted(self) -> None:
         """Say that the server has accepted the call. Any response implies it."""
         self.stage = Stage.OPEN
+
+    def claimed(self, now: float) -> float | None:
+        """Say that there are initial metadata but no connection; returns when to look next, or ``None``: they are believed."""
+        if self.claimed_at is None:
+            self.claimed_at = now
+        if now < self.claimed_at + DOUBT:
+            return self.claimed_at + DOUBT
+        self.accepted()
+        return None
 
     def check(self, now: float) -> Ending | float | None:
         """Return the layer that is late, or when to look next, or ``None`` when there is nothing left to look for.

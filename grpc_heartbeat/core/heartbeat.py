@@ -2,11 +2,13 @@
 
 Theory of operation
 -------------------
-The client says hello; the stream is *open* once the peer's first frame is here. From then on beats are due at the slots
-``origin + n · interval``. The origin never moves, so lateness of one beat does not delay the next, and a driver that wakes up
-late sends one beat and skips the slots that passed: no drift and no burst. One beat is in flight at a time and ends exactly
-once: *acked*, *missed* after ``policy.beat_timeout``, or *abandoned* with the stream. ``policy.misses`` consecutive misses
-fail the stream, and so does a peer that does not open it within ``misses`` intervals.
+The client says hello; the stream is *open* once the peer's first frame is here. The first beat is due at once. From then on
+beats are due at the slots ``origin + n · interval``. The origin never moves, so lateness of one beat does not delay the next,
+and a driver that wakes up late sends one beat and skips the slots that passed: no drift and no burst. Where many streams beat,
+each has a ``phase`` of its own: then the origin is that share of an interval after the zero of the clock, so that the streams
+are spread over the interval, whenever they were opened, and a stream that is opened anew keeps its place. One beat is in flight
+at a time and ends exactly once: *acked*, *missed* after ``policy.beat_timeout``, or *abandoned* with the stream.
+``policy.misses`` consecutive misses fail the stream, and so does a peer that does not open it within ``misses`` intervals.
 
 The echo of an earlier, missed beat is a sample of the round trip and not liveness; any other echo that was not asked for is
 counted and ignored, as are frames of unknown kind. Nothing a peer sends raises.
@@ -19,6 +21,7 @@ What the driver does: it creates a session per stream and sends ``hello()``; it 
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
@@ -43,22 +46,57 @@ LONGEST_ADVISED_INTERVAL = 60.0
 """Seconds. A server may slow its clients down to this, or to their own interval if that is longer, and no further."""
 
 _REMEMBERED_MISSES = 16
+_KNOWN_PEERS = 1024
+
+_known: dict[Identity, Identity] = {}
+"""One identity for all streams to a peer. It is emptied when it is full: then new streams have an identity of their own."""
+
+
+def phase_of(*names: str) -> float:
+    """Return the phase, in [0, 1), of the stream that has these names: a hash of them, the same in every process."""
+    digest = hashlib.blake2b("\0".join(names).encode("utf-8", "replace"), digest_size=4).digest()
+    return int.from_bytes(digest, "big") / 2**32
 
 
 class ClientSession:
     """One stream, from its opening at ``now`` to its end.
 
     Args:
-        phase: Share of the interval, in [0, 1), to wait after the opening before the first beat.
+        phase: Where its slots are in each interval of the clock, as a share of it in [0, 1). ``None``: the slots are counted
+            from the opening.
     """
 
-    def __init__(self, policy: HeartbeatPolicy, identity: Identity, now: float, *, phase: float = 0.0) -> None:
+    __slots__ = (
+        "_consecutive",
+        "_events",
+        "_identity",
+        "_interval",
+        "_missed",
+        "_open_limit",
+        "_opened",
+        "_origin",
+        "_over",
+        "_phase",
+        "_policy",
+        "_sent_at",
+        "_sequence",
+        "_slot",
+        "_state",
+        "parted",
+        "peer",
+        "stray_echoes",
+        "unknown_frames",
+    )
+
+    def __init__(self, policy: HeartbeatPolicy, identity: Identity, now: float, *, phase: float | None = None) -> None:
         self._policy = policy
         self._identity = identity
         self._phase = phase
         self._state = BeatState.IDLE
-        self._events: list[Event] = []
+        self._events: list[Event] | None = None
         self._opened = self._over = False
+        self.parted = False
+        """Whether it is over because one side said goodbye: the stream then has some time to end by itself."""
         self._open_limit = now + policy.misses * policy.interval
         self._interval = policy.interval
         self._origin = math.inf
@@ -66,7 +104,7 @@ class ClientSession:
         self._sequence = 0
         self._sent_at = now
         self._consecutive = 0
-        self._missed: dict[int, float] = {}
+        self._missed: dict[int, float] | None = None
         self.peer: Identity | None = None
         self.unknown_frames = 0
         self.stray_echoes = 0
@@ -93,8 +131,8 @@ class ClientSession:
 
     def take_events(self) -> list[Event]:
         """Return what happened since the last call, oldest first."""
-        events, self._events = self._events, []
-        return events
+        events, self._events = self._events, None
+        return events or []
 
     def hello(self) -> Hello:
         """Return the frame that opens the stream."""
@@ -130,10 +168,12 @@ class ClientSession:
         if self.beat_due(now) is None:
             return None
         self._state = advance(self._state, BeatInput.SEND)
+        if self._sequence == 0 and self._phase is not None:
+            self._origin = self._phase * self._interval
         self._slot = max(self._slot, math.floor((now - self._origin) / self._interval)) + 1
         self._sequence += 1
         self._sent_at = now
-        self._events.append(BeatSent(now, self._sequence))
+        self._tell(BeatSent(now, self._sequence))
         promise = self._interval + self._policy.beat_timeout
         return Beat(self._sequence, self._policy.type, trace_context, promise)
 
@@ -170,12 +210,19 @@ class ClientSession:
         if not self._over:
             self._fail(now, why, cause)
 
-    def close(self, now: float) -> Goodbye:
+    def close(self, now: float, why: str = "closed") -> Goodbye:
         """End the session because its owner wants so; send the frame that is returned if the stream still stands."""
         if not self._over:
-            self._end(now, "closed")
-            self._events.append(StreamClosed(now, "closed"))
+            self.parted = True
+            self._end(now, why)
+            self._tell(StreamClosed(now, why))
         return Goodbye(GoodbyeReason.CLOSING)
+
+    def _tell(self, event: Event) -> None:
+        if self._events is None:
+            self._events = [event]
+        else:
+            self._events.append(event)
 
     @property
     def _in_flight(self) -> bool:
@@ -187,22 +234,24 @@ class ClientSession:
 
     def _open(self, now: float) -> None:
         self._opened = True
-        self._origin = now + self._phase * self._interval
-        self._events.append(StreamOpened(now))
+        self._origin = now
+        self._tell(StreamOpened(now))
 
     def _identify(self, hello: Hello, now: float) -> None:
         if self.peer is None:
-            self.peer = hello.identity
-            self._events.append(PeerIdentified(now, hello.identity))
+            if len(_known) >= _KNOWN_PEERS:
+                _known.clear()
+            self.peer = _known.setdefault(hello.identity, hello.identity)
+            self._tell(PeerIdentified(now, self.peer))
 
     def _echo(self, ack: Ack, now: float) -> None:
         if self._in_flight and ack.sequence == self._sequence:
             self._state = advance(self._state, BeatInput.ECHO)
             self._consecutive = 0
-            self._events.append(BeatAcked(now, ack.sequence, now - self._sent_at, ack))
+            self._tell(BeatAcked(now, ack.sequence, now - self._sent_at, ack))
             self._heed(ack.advised_interval)
-        elif ack.sequence in self._missed:
-            self._events.append(LateEcho(now, ack.sequence, now - self._missed.pop(ack.sequence)))
+        elif self._missed and ack.sequence in self._missed:
+            self._tell(LateEcho(now, ack.sequence, now - self._missed.pop(ack.sequence)))
         else:
             self.stray_echoes += 1
 
@@ -211,29 +260,37 @@ class ClientSession:
         interval = max(own, min(advised, LONGEST_ADVISED_INTERVAL))
         if interval != self._interval:
             used = self._next_slot - self._interval
-            self._origin, self._slot, self._interval = used, 1, interval
+            self._interval = interval
+            if self._phase is None:
+                self._origin, self._slot = used, 1
+            else:
+                self._origin = self._phase * interval
+                self._slot = math.ceil((used + own - self._origin) / interval)
 
     def _miss(self, now: float) -> None:
         why = "not written" if self._state is BeatState.SENDING else "not echoed"
         self._state = advance(self._state, BeatInput.TIMEOUT)
         self._consecutive += 1
+        if self._missed is None:
+            self._missed = {}
         self._missed[self._sequence] = self._sent_at
         if len(self._missed) > _REMEMBERED_MISSES:
             del self._missed[next(iter(self._missed))]
-        self._events.append(BeatMissed(now, self._sequence, self._consecutive, why))
+        self._tell(BeatMissed(now, self._sequence, self._consecutive, why))
         if self._consecutive >= self._policy.misses:
             self._fail(now, f"{self._consecutive} beats in a row {why}", "silent")
 
     def _part(self, goodbye: Goodbye, now: float) -> None:
+        self.parted = True
         self._end(now, "the peer said goodbye")
-        self._events.append(PeerLeft(now, goodbye.reason, goodbye.message))
+        self._tell(PeerLeft(now, goodbye.reason, goodbye.message))
 
     def _fail(self, now: float, why: str, cause: FailureCause) -> None:
         self._end(now, why)
-        self._events.append(StreamFailed(now, why, cause, self._opened))
+        self._tell(StreamFailed(now, why, cause, self._opened))
 
     def _end(self, now: float, why: str) -> None:
         if self._in_flight:
-            self._events.append(BeatAbandoned(now, self._sequence, why))
+            self._tell(BeatAbandoned(now, self._sequence, why))
         self._state = advance(self._state, BeatInput.GIVE_UP)
         self._over = True

@@ -16,8 +16,12 @@ Verdicts
     REOPEN      no stream at the moment, for an everyday reason (GOAWAY, maximum age, drain, refusal): no alarm
 
 A connection begins in REOPEN, with both sides stale. UP and OVERLOADED are said by an echo only; that a stream was opened is
-not enough. DOWN and STUCK are convictions (``Verdict.convicts``), which an echo in time or a goodbye lifts. REOPEN turns
-into DOWN if no beat is echoed within ``limit``.
+not enough. DOWN and STUCK are convictions (``Verdict.convicts``), which an echo in time, a goodbye or a refusal lifts: each of
+them is an answer. REOPEN turns into DOWN if no answer comes within ``limit``, counted from the opening of the stream after an
+answer, or from the silence that was there when the stream was lost.
+
+A conviction is *silent* if nothing but silence led to it: the connection still stands, and whatever waits on it waits in vain.
+Of the others, that it was lost or refused, gRPC tells the calls that are concerned.
 
 Silence begins with the first beat that was not echoed, and the peer is convicted after ``min(limit, φ)`` of it: ``limit`` is
 the hard maximum, φ-accrual (:mod:`.phi`) may convict earlier where echoes are regular. What is LATE is decided by φ without
@@ -32,7 +36,7 @@ What the driver does
 It hands in the events of the heartbeat (``apply``), each report of the transport (``written``, ``write_failed``), and every
 proof that the transport answers, such as a PING's acknowledgement (``transport_answered``); it calls ``wake(now)`` at
 ``next_wakeup(now)``, and delivers ``take_events()`` after each call. Reports may repeat; each change is told once. One thread
-at a time; ``verdict``, ``since`` and ``why`` may be read by any.
+at a time; ``verdict``, ``since``, ``why`` and ``silent`` may be read by any. ``pauses`` may be replaced before the first event.
 """
 
 from __future__ import annotations
@@ -46,6 +50,7 @@ from grpc_heartbeat.core.heartbeat_events import (
     HeartbeatClosed,
     LateEcho,
     PeerLeft,
+    StreamClosed,
     StreamFailed,
     StreamOpened,
     StreamOpening,
@@ -73,15 +78,17 @@ class Judge:
         "_echo",
         "_events",
         "_loaded",
+        "_opening_at",
         "_opening_since",
         "_over",
-        "_pauses",
         "_phi",
         "_policy",
         "_silent_since",
         "_told_suspended",
         "_write",
         "_writing_since",
+        "pauses",
+        "silent",
         "since",
         "verdict",
         "why",
@@ -89,7 +96,7 @@ class Judge:
 
     def __init__(self, policy: JudgePolicy, pauses: LocalPauses, now: float) -> None:
         self._policy = policy
-        self._pauses = pauses
+        self.pauses = pauses
         self._phi = PhiDetector(
             0.0, accepted_pause=policy.accepted_pause, min_deviation=policy.min_deviation, maximum=policy.limit
         )
@@ -97,14 +104,16 @@ class Judge:
         self._write = self._echo = Side.STALE
         self._silent_since: float | None = None
         self._writing_since: float | None = None
-        self._opening_since: float | None = now
+        self._opening_since: float | None = None
+        self._opening_at: float | None = None
         self._answered_at: float | None = None
         self._loaded = 0
         self._told_suspended = False
         self._over = False
         self.verdict = Verdict.REOPEN
         self.since = now
-        self.why = "the first stream is being opened"
+        self.silent = False
+        self.why = "no stream was opened yet"
 
     @property
     def operational(self) -> bool:
@@ -114,18 +123,27 @@ class Judge:
     def judgement(self, now: float) -> Judgement:
         """Return what is thought at ``now``."""
         silent = self._silent_since
-        excused = 0.0 if silent is None else self._pauses.excused(silent, now)
+        excused = 0.0 if silent is None else self.pauses.excused(silent, now)
         phi = 0.0 if silent is None else self._phi.phi(now - silent - excused)
         return Judgement(self.verdict, self.since, self.why, self._write, self._echo, phi, excused)
 
+    @property
+    def news(self) -> bool:
+        """Whether something changed since the last :meth:`take_events`."""
+        return bool(self._events)
+
     def take_events(self) -> list[Event]:
         """Return what changed since the last call, oldest first."""
+        if not self._events:
+            return []
         events, self._events = self._events, []
         return events
 
     def next_wakeup(self, now: float) -> float | None:
         """Return the instant at which to call :meth:`wake`; ``None`` while nothing is awaited."""
-        return None if self._over else min(self._pending(now), default=None)
+        if self._over or (self._silent_since is self._writing_since is self._opening_since is None):
+            return None
+        return min(self._pending(now), default=None)
 
     def wake(self, now: float) -> None:
         """Judge what is overdue at ``now``."""
@@ -133,7 +151,7 @@ class Judge:
             return
         if self._opening_since is not None and now >= self._due(self._opening_since, self._policy.limit, now):
             self._opening_since = None
-            self._enter(now, Verdict.DOWN, f"no beat was echoed within {self._policy.limit:g} s of opening a stream")
+            self._enter(now, Verdict.DOWN, f"no answer for {self._policy.limit:g} s", silent=True)
         unusual = self._phi.patience(self._policy.threshold, accept_pause=False)
         if self._writing_since is not None and now >= self._due(self._writing_since, unusual, now):
             self._turn(now, "write", Side.STALE)
@@ -152,7 +170,7 @@ class Judge:
             if self._silent_since is None:
                 self._silent_since = now
         elif isinstance(event, BeatMissed):
-            if self._pauses.suspended_by(now) is None:
+            if self.pauses.suspended_by(now) is None:
                 self._turn(now, "write" if event.why == "not written" else "echo", Side.STALE)
                 self._suspect(now, f"{event.consecutive} in a row {event.why}")
             self.wake(now)
@@ -160,6 +178,7 @@ class Judge:
             self._phi.add(event.rtt)
             self.transport_answered(now)
         elif isinstance(event, StreamOpening):
+            self._opening_at = now
             if self._opening_since is None and not self.verdict.convicts:
                 self._opening_since = now
         elif isinstance(event, StreamOpened):
@@ -169,7 +188,9 @@ class Judge:
             self._failed(event)
             self._end_stream(now)
         elif isinstance(event, PeerLeft):
-            self._reopen(now, f"the peer said goodbye: {event.message or event.reason.name.lower()}")
+            self._answered(now, f"the peer said goodbye: {event.message or event.reason.name.lower()}")
+            self._end_stream(now)
+        elif isinstance(event, StreamClosed):
             self._end_stream(now)
         elif isinstance(event, HeartbeatClosed):
             self._over = True
@@ -189,8 +210,13 @@ class Judge:
     def transport_answered(self, now: float) -> None:
         """Note proof that the peer's transport is alive, whatever its application does."""
         self._answered_at = now
-        if self.verdict is Verdict.DOWN and self._silent_since is not None:
-            self._enter(now, Verdict.STUCK, "silence, but the transport answers")
+        if self.verdict is Verdict.DOWN and (self._opening_at is not None or self._silent_since is not None):
+            self._enter(now, Verdict.STUCK, "silence, but the transport answers", silent=True)
+
+    def gave_up(self, now: float, why: str) -> None:
+        """Note that the driver has waited long enough for the first answer on the present stream."""
+        self._opening_since = None
+        self._convict(now, why)
 
     def _acked(self, event: BeatAcked) -> None:
         now = event.at
@@ -204,7 +230,8 @@ class Judge:
     def _judge_load(self, now: float, load: Load | None) -> None:
         worst, what = _worst(load)
         if what == "queue delay" and worst >= self._policy.limit:
-            self._enter(now, Verdict.STUCK, f"echoes come, but work has waited for a worker for {worst:.2g} s")
+            why = f"echoes come, but work has waited for a worker for {worst:.2g} s"
+            self._enter(now, Verdict.STUCK, why, silent=True)
             return
         calm = worst < self._policy.overloaded / (2 if self.verdict is Verdict.OVERLOADED else 1)
         self._loaded = 0 if calm else self._loaded + 1
@@ -228,22 +255,24 @@ class Judge:
     def _suspend(self, now: float, silent: float) -> None:
         if not self._told_suspended:
             self._told_suspended = True
-            last = self._pauses.last
+            last = self.pauses.last
             cause: PauseCause = "late tick" if last is None else last.cause
-            self._events.append(JudgementSuspended(now, self._pauses.excused(silent, now), cause))
+            self._events.append(JudgementSuspended(now, self.pauses.excused(silent, now), cause))
 
     def _convict(self, now: float, why: str) -> None:
         if self._write is not Side.WRITE_FAILED:
             self._turn(now, "echo", Side.STALE)
         answered = self._answered_at is not None and self._fresh(self._answered_at, now)
         if answered:
-            self._enter(now, Verdict.STUCK, f"{why}, but the transport answers")
+            self._enter(now, Verdict.STUCK, f"{why}, but the transport answers", silent=True)
         else:
-            self._enter(now, Verdict.DOWN, why)
+            self._enter(now, Verdict.DOWN, why, silent=True)
 
     def _fresh(self, answered_at: float, now: float) -> bool:
-        """Tell whether the transport has answered since the silence began, and within the limit."""
+        """Tell whether the transport has answered since the silence began, within the limit, or since the stream was opened."""
         silent = self._silent_since
+        if silent is None and self._opening_at is not None:
+            return answered_at >= self._opening_at
         return (silent is None or answered_at > silent) and now < self._due(answered_at, self._policy.limit, now)
 
     def _failed(self, event: StreamFailed) -> None:
@@ -254,34 +283,39 @@ class Judge:
             self._settle()
             self._enter(now, Verdict.UP, "the peer answers and knows no heartbeats")
         elif event.cause == "refused":
-            self._reopen(now, why, unless=CONVICTED)
+            self._answered(now, why)
         elif event.cause == "unclear":
             self._reopen(now, why, unless=(*CONVICTED, Verdict.LATE))
         elif not event.opened:
             self._enter(now, Verdict.DOWN, why)
-        elif self.verdict is Verdict.LATE:
-            self._enter(now, Verdict.DOWN, f"{why}, after missed beats")
         else:
             self._reopen(now, why, unless=CONVICTED)
 
     def _failed_silently(self, now: float, why: str) -> None:
-        silent = self._silent_since
-        patience = self._phi.patience(self._policy.threshold)
-        if silent is not None and self._pauses.excused(silent, now) > 0 and now < self._due(silent, patience, now):
-            self._suspend(now, silent)
+        since, patience = self._silent_since, self._phi.patience(self._policy.threshold)
+        if since is None:
+            since, patience = self._opening_at, self._policy.limit
+        if since is not None and self.pauses.excused(since, now) > 0 and now < self._due(since, patience, now):
+            self._suspend(now, since)
             self._reopen(now, f"{why}, while this process did not run", unless=CONVICTED)
         else:
             self._convict(now, why)
 
-    def _reopen(self, now: float, why: str, *, unless: tuple[Verdict, ...] = ()) -> None:
+    def _answered(self, now: float, why: str) -> None:
+        """The peer wants no stream at present: an answer, which starts the wait for the next one anew."""
+        self._settle()
+        self._enter(now, Verdict.REOPEN, why)
+
+    def _reopen(self, now: float, why: str, *, unless: tuple[Verdict, ...]) -> None:
         if self.verdict not in unless:
-            waiting = self._opening_since
+            waiting = self._silent_since if self._opening_since is None else self._opening_since
             self._settle()
-            self._opening_since = now if waiting is None else waiting
+            self._opening_since = waiting
             self._enter(now, Verdict.REOPEN, why)
 
     def _end_stream(self, now: float) -> None:
         self._silent_since = self._writing_since = None
+        self._opening_at = None
         if self._write is not Side.WRITE_FAILED:
             self._turn_both(now, Side.STALE)
 
@@ -295,7 +329,7 @@ class Judge:
 
     def _due(self, since: float, seconds: float, now: float) -> float:
         """Return when ``seconds`` have passed since ``since`` in which this process ran, as far as is known at ``now``."""
-        return since + seconds + self._pauses.excused(since, now)
+        return since + seconds + self.pauses.excused(since, now)
 
     def _pending(self, now: float) -> list[float]:
         """Return when each thing that is awaited becomes overdue; what is overdue already is not among them."""
@@ -333,8 +367,9 @@ class Judge:
             self._echo = after
         self._events.append(SideChanged(now, side, before, after))
 
-    def _enter(self, now: float, verdict: Verdict, why: str) -> None:
+    def _enter(self, now: float, verdict: Verdict, why: str, *, silent: bool = False) -> None:
         self.why = why
+        self.silent = silent
         if verdict is not self.verdict:
             before, self.verdict, self.since = self.verdict, verdict, now
             self._events.append(VerdictChanged(now, before, verdict, why))

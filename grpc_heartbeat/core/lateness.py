@@ -11,13 +11,13 @@ event loop (:meth:`LocalPauses.add`). Reports of one pause by several of them ov
 A process that is starved for more than half of the time judges nobody. It says so (``suspended_by``, ``total``); more it
 cannot truthfully say.
 
-One object serves all connections of a process or loop. Instants are readings of one monotonic clock.
+One object serves all connections of a process or loop. Instants are readings of one monotonic clock. One thread at a time
+reports; any may ask: what they see is replaced as a whole.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -50,7 +50,7 @@ class LocalPauses:
     """The last pauses of this process, oldest first and not overlapping."""
 
     def __init__(self) -> None:
-        self._pauses: deque[Pause] = deque(maxlen=REMEMBERED)
+        self._pauses: tuple[Pause, ...] = ()
         self._until = -math.inf
         self.total = 0.0
         """Seconds of pause so far."""
@@ -71,9 +71,10 @@ class LocalPauses:
         if not end > start:
             return
         longest = added = Pause(start, end, cause)
+        rest = list(self._pauses)
         later: list[Pause] = []
-        while self._pauses and self._pauses[-1].end >= start:
-            known = self._pauses.pop()
+        while rest and rest[-1].end >= start:
+            known = rest.pop()
             if known.start > end:
                 later.append(known)
                 continue
@@ -81,8 +82,7 @@ class LocalPauses:
             self.count -= 1
             longest = max(longest, known, key=lambda pause: pause.end - pause.start)
             added = Pause(min(added.start, known.start), max(added.end, known.end), longest.cause)
-        self._pauses.append(added)
-        self._pauses.extend(reversed(later))
+        self._pauses = (*rest, added, *reversed(later))[-REMEMBERED:]
         self.total += added.end - added.start
         self.count += 1
         self._until = max(self._until, added.until)

@@ -14,15 +14,25 @@ This runs for every call, so it makes no object: what an error has to say is wor
 from __future__ import annotations
 
 from grpc_heartbeat.core.deadline import normalize_timeout
-from grpc_heartbeat.core.facts import TimeoutFacts
+from grpc_heartbeat.core.facts import Layer, TimeoutFacts
 from grpc_heartbeat.core.limits import Limits
 from grpc_heartbeat.core.scope import Reason, Scope
-from grpc_heartbeat.core.wording import Verdict, source_of, why_cancelled
+from grpc_heartbeat.core.wording import Verdict, source_of, status_of_scope, why_cancelled
 
 
 def inheritable(scope: Scope | None) -> Scope | None:
     """Return ``scope`` if calls made now are to end with it: nothing is inherited from work that has finished."""
     return None if scope is None or scope.finished else scope
+
+
+def own_limit(timeout: object, policy: float | None) -> float | None:
+    """Return the smaller of a call's own time-out and its channel's total, in seconds; the scope's is not looked at.
+
+    Raises:
+        TypeError, ValueError: ``timeout`` is not a number of seconds.
+    """
+    limit = None if timeout is None else normalize_timeout(timeout)
+    return limit if policy is None or (limit is not None and limit <= policy) else policy
 
 
 def plan(
@@ -67,10 +77,9 @@ def plan(
 def refuse(method: str, timeout: object, limits: Limits, scope: Scope | None, limit: float | None) -> Verdict:
     """Say why a call of ``method`` may not start; ``limit`` is what ``plan`` returned."""
     if scope is not None and scope.reason is not None:
-        expired = scope.reason is Reason.EXPIRED
+        layer: Layer = "breaker" if scope.reason is Reason.CONVICTED else "scope"
         details = f"{method} was not sent: {why_cancelled(scope)}"
-        facts = TimeoutFacts("scope", None, 0.0, scope.source)
-        return Verdict("DEADLINE_EXCEEDED" if expired else "CANCELLED", details, facts)
+        return Verdict(status_of_scope(scope), details, TimeoutFacts(layer, None, 0.0, scope.source))
     source = source_of(timeout, limits, scope, limit)
     spent = f"been spent {-limit:.3f} s" if limit else "no time left"
     details = f"{method} was not sent: its total time-out ({source}) had {spent} before the call started"

@@ -101,7 +101,7 @@ class PhiDetector:
         """Return φ of an answer that has been awaited for ``waited`` seconds; infinite from the maximum on."""
         if waited >= self._maximum:
             return math.inf
-        return -_log10_tail((waited - self._mean - self._accepted_pause) / self.deviation)
+        return 0.0 - _log10_tail((waited - self._mean - self._accepted_pause) / self.deviation)
 
     def patience(self, threshold: float = THRESHOLD, *, accept_pause: bool = True) -> float:
         """Return the seconds of waiting at which φ reaches ``threshold``; never more than the maximum.

@@ -47,7 +47,7 @@ class RttWindow:
 
     def stats(self) -> RttStats | None:
         """Return the figures, or ``None`` before the first sample."""
-        samples = self._samples
+        samples = tuple(self._samples)  # at once: another thread may add
         if not samples:
             return None
         count = len(samples)

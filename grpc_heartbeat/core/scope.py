@@ -33,6 +33,7 @@ class Reason(Enum):
     CLIENT_CANCELLED = "client_cancelled"
     DRAINING = "draining"
     PARENT = "parent"
+    CONVICTED = "convicted"
 
 
 class Member(Protocol):
@@ -62,6 +63,8 @@ class Scope:
     finished = False
     watched = True
     ended = False
+    conviction = ""
+    """Why the connection was convicted, where that is the reason."""
 
     def __init__(self, deadline: float | None, source: str, method: str = "") -> None:
         self.deadline = deadline
@@ -106,7 +109,7 @@ class Scope:
     def child(self, deadline: float | None, source: str) -> Scope:
         """Return a scope inside this one, whose deadline is the earlier of both. Call its ``finish`` when its block ends."""
         within = earliest(self.deadline, deadline)
-        return _ChildScope(self, within, self.source if within == self.deadline else source)
+        return ChildScope(self, within, self.source if within == self.deadline else source)
 
     def cancel(self, reason: Reason) -> list[Exception]:
         """Cancel every member; does nothing when the scope has ended. For the owner of the RPC, or of a block that goes on.
@@ -142,7 +145,9 @@ class Scope:
         self.members.clear()
 
 
-class _ChildScope(Scope):
+class ChildScope(Scope):
+    """A block inside of ``parent``; made by its ``child``."""
+
     def __init__(self, parent: Scope, deadline: float | None, source: str) -> None:
         super().__init__(deadline, source, parent.method)
         self._parent = parent

@@ -108,8 +108,10 @@ class JudgePolicy:
 
     @classmethod
     def of(cls, policy: HeartbeatPolicy) -> JudgePolicy:
-        """Return the policy that fits ``policy``: at the most its misses times its interval, at the least one interval less."""
-        return cls(limit=policy.misses * policy.interval, accepted_pause=(policy.misses - 1) * policy.interval)
+        """Return what ``policy`` says, with its defaults worked out."""
+        limit = policy.misses * policy.interval if policy.silence is None else policy.silence
+        tolerance = max(0.0, limit - policy.interval) if policy.tolerance is None else policy.tolerance
+        return cls(limit, tolerance, policy.suspicion, policy.deviation, policy.overloaded, policy.overloaded_acks)
 
 
 @dataclass(frozen=True, slots=True)

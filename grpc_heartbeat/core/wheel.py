@@ -92,10 +92,7 @@ class Wheel:
         if member.slot is None:
             return
         member.slot = None
-        self.members -= 1
-        if not self.members:
-            self._slots.clear()
-            self._numbers.clear()
+        self._left(1)
 
     def wake(self, now: float) -> list[Member]:
         """Return the members whose slots have come, each once, in the order of the slots."""
@@ -107,8 +104,14 @@ class Wheel:
                 if member.slot == number:
                     member.slot = None
                     awake.append(member)
-        self.members -= len(awake)
+        self._left(len(awake))
         return awake
+
+    def _left(self, members: int) -> None:
+        self.members -= members
+        if not self.members:  # what members left behind would pass for slots in use
+            self._slots.clear()
+            self._numbers.clear()
 
     def next_wakeup(self) -> float | None:
         """Return the instant of the first slot in use, or ``None``."""

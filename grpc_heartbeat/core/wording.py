@@ -69,10 +69,15 @@ def ended_by_scope(
     scope: Scope, method: str, limit: float | None, elapsed: float, connectivity: str | None = None
 ) -> Verdict:
     """Return how a call of ``method`` in flight ends when ``scope`` was cancelled."""
+    if scope.reason is Reason.CONVICTED:
+        facts = TimeoutFacts("breaker", None, elapsed, _BREAKER, connectivity, scope.conviction)
+        return Verdict(
+            "UNAVAILABLE", f"{method} was ended after {seconds(elapsed)}: {why_cancelled(scope)}. {_MAYBE_DONE}", facts
+        )
     expired = scope.reason is Reason.EXPIRED
     facts = TimeoutFacts("scope", limit if expired else None, elapsed, scope.source, connectivity)
     details = f"{method} was ended after {seconds(elapsed)}: {why_cancelled(scope)}{_channel(connectivity)}"
-    return Verdict("DEADLINE_EXCEEDED" if expired else "CANCELLED", details, facts)
+    return Verdict(status_of_scope(scope), details, facts)
 
 
 def why_cancelled(scope: Scope) -> str:
@@ -83,7 +88,28 @@ def why_cancelled(scope: Scope) -> str:
         Reason.CLIENT_CANCELLED: f"{rpc} was cancelled by its client",
         Reason.DRAINING: f"{rpc} ended because its server is shutting down",
         Reason.PARENT: f"{rpc} was called off by the code around it",
+        Reason.CONVICTED: f"the heartbeat breaker opened ({scope.conviction})",
     }.get(scope.reason or Reason.PARENT, f"{rpc} ended")
+
+
+def status_of_scope(scope: Scope) -> str:
+    """Return with which status a call ends when ``scope`` was cancelled."""
+    if scope.reason is Reason.CONVICTED:
+        return "UNAVAILABLE"
+    return "DEADLINE_EXCEEDED" if scope.reason is Reason.EXPIRED else "CANCELLED"
+
+
+def refused_by_breaker(method: str, refusal: str, why: str) -> Verdict:
+    """Return how a call of ``method`` ends that an open breaker does not let through. ``why`` it has opened."""
+    facts = TimeoutFacts("breaker", None, 0.0, _BREAKER, None, why)
+    return Verdict("UNAVAILABLE", f"{method} was not sent: {refusal}. {_NOTHING_SENT}", facts)
+
+
+def waited_for_breaker(method: str, limit: float, elapsed: float, refusal: str, why: str) -> Verdict:
+    """Return how a call of ``method`` ends whose budget, ``limit`` seconds, was spent waiting for an open breaker."""
+    facts = TimeoutFacts("breaker", limit, elapsed, _BREAKER, None, why)
+    details = f"{method} was not sent within its {seconds(limit)}: {refusal}. {_NOTHING_SENT}"
+    return Verdict("DEADLINE_EXCEEDED", details, facts)
 
 
 def ended_by_grpc(
@@ -139,12 +165,15 @@ _STATUS_OF_SCOPE: dict[Reason | None, tuple[str, ...]] = {
     Reason.CLIENT_CANCELLED: ("CANCELLED",),
     Reason.DRAINING: ("CANCELLED",),
     Reason.PARENT: ("CANCELLED",),
+    Reason.CONVICTED: ("CANCELLED", "UNAVAILABLE"),
 }
 """With which status gRPC may end a call whose scope was cancelled for that reason."""
 
 _EARLY = 0.02
 """Seconds by which gRPC's own deadline may seem early, because two clocks are read at different instants."""
 
+_BREAKER = "breaker"
+_NOTHING_SENT = "Nothing was sent: trying again is safe."
 _MAYBE_DONE = "The request may have been carried out: try again only what may be done twice."
 _NO_CONNECTION = "A connect time-out would have ended it sooner, and have said why there is no connection."
 

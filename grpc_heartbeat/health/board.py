@@ -13,6 +13,7 @@ from grpc_heartbeat.core.health_board import WHOLE, Changes, Statuses
 from grpc_heartbeat.core.health_checks import CheckPlan, CheckReport
 from grpc_heartbeat.health.checks import CheckFunction, RunningCheck
 from grpc_heartbeat.health.drain import Drain
+from grpc_heartbeat.health.followed import FollowedBreaker
 from grpc_heartbeat.health.official import follow
 
 Listener = Callable[[str, ServingStatus], object]
@@ -31,7 +32,7 @@ class HealthBoard:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._statuses = Statuses()
-        self._checks: dict[str, RunningCheck] = {}
+        self._checks: dict[str, RunningCheck | FollowedBreaker] = {}
         self._draining: str | None = None
         self._leaving: str | None = None
         self._drain: Drain | None = None
@@ -100,13 +101,35 @@ class HealthBoard:
             ValueError: a value out of its range, or a ``name`` that is taken.
         """
         plan = _plan(name, check, ttl, timeout, critical, failures, services)
-        running = RunningCheck(plan, check, self._take)
+        self._add(plan, RunningCheck(plan, check, self._take))
+
+    def follow(
+        self, channel: Any, *, name: str | None = None, critical: bool = True, services: Iterable[str] = (WHOLE,)
+    ) -> None:
+        """Let the breaker of ``channel`` count as a check: well while it is closed. Nothing is asked; its heartbeats know.
+
+        Args:
+            channel: One that was made with ``breaker=``.
+            name: Of the dependency, for people, for :meth:`checks` and :meth:`remove_check`. Default: the channel's.
+            critical, services: As for :meth:`add_check`.
+
+        Raises:
+            TypeError: ``channel`` has no breaker, or an argument is of the wrong type.
+            ValueError: a ``name`` that is taken.
+        """
+        breaker = getattr(channel, "breaker", None)
+        if breaker is None:
+            raise TypeError("channel must have been made with breaker=")
+        plan = _plan(name or channel.heartbeat.name, breaker.listen, 1.0, 1.0, critical, 1, services)
+        self._add(plan, FollowedBreaker(plan, breaker, self._take))
+
+    def _add(self, plan: CheckPlan, running: RunningCheck | FollowedBreaker) -> None:
         with self._lock:
-            if name in self._checks:
-                raise ValueError(f"there is a check named {name!r} already; remove_check it first")
+            if plan.name in self._checks:
+                raise ValueError(f"there is a check named {plan.name!r} already; remove_check it first")
             if self._draining is not None:
                 return
-            self._checks[name] = running
+            self._checks[plan.name] = running
             self._take(plan, ServingStatus.UNKNOWN)
         running.start()
 

@@ -7,7 +7,6 @@ from typing import Any
 import grpc
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._call_events import beat_events
 from grpc_heartbeat.core.events import Event, Observer
 from grpc_heartbeat.core.heartbeat_events import FailureCause
 from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
@@ -33,13 +32,11 @@ _OVERWRITTEN = (grpc.StatusCode.INTERNAL, "Internal error from Core")
 """What grpc.aio makes of any status that arrives while a write is under way: the peer's own is lost."""
 
 
-def tell_all(heartbeat: Any, event: Event, beats: Any) -> None:
-    """Tell the observers of all heartbeats of an event of this one; ``beats`` has its stream's spans, if it has any."""
+def news(heartbeat: Any, event: Event, beats: Any) -> HeartbeatEvent:
+    """Return what observers of all heartbeats hear of an event of this one; ``beats`` has its stream's spans, if any."""
     trace = None if beats is None else beats.ended
     own, policy = heartbeat.identity, heartbeat.policy
-    snapshot = heartbeat.snapshot()
-    news = HeartbeatEvent(event.at, id(heartbeat), heartbeat.name, policy.type, own, snapshot, event, trace)
-    beat_events.emit(news)
+    return HeartbeatEvent(event.at, id(heartbeat), heartbeat.name, policy.type, own, heartbeat.snapshot(), event, trace)
 
 
 def failure_cause(code: grpc.StatusCode | None, details: str | None) -> FailureCause:

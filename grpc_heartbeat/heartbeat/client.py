@@ -1,43 +1,46 @@
 """Heartbeats on a synchronous channel.
 
-One reader thread lives as long as the heartbeat; gRPC adds one that feeds requests while a stream is open. Beats and time-outs
-come from the process's one timer thread. Each stream's state is a ``ClientSession`` behind one lock; nothing of gRPC or of
-observers is called while it is held.
+Beats and time-outs come from the process's timer thread. What the peer sends comes from the thread that serves the calls of the
+channel (``_grpcio_client_stream.py``), or where only public API may be used, from a thread of its own (``stream.py``). Spans
+end on these threads, at once; observers are called on the timer thread, up to 5 ms later (``delivery.py``).
 """
 
 from __future__ import annotations
 
-import random
+import os
 import threading
-import weakref
 from typing import Any
 
 import grpc
 
-from grpc_heartbeat import _faults
 from grpc_heartbeat._call_events import beat_events
+from grpc_heartbeat._grpcio import state_reader
+from grpc_heartbeat._grpcio_client_stream import CompletionStream, method_of
+from grpc_heartbeat._ticks import Ticks, ticks
 from grpc_heartbeat._timers import clock
-from grpc_heartbeat.config import HeartbeatPolicy, Identity
-from grpc_heartbeat.core.events import Event, Observers
-from grpc_heartbeat.core.heartbeat_client import HeartbeatClient
-from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
+from grpc_heartbeat.channel.connection import READY
+from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
+from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.heartbeat import calls
-from grpc_heartbeat.heartbeat.delivery import OrderedDelivery
-from grpc_heartbeat.heartbeat.stream import SyncStream
-from grpc_heartbeat.telemetry.beats import BeatTracing, ClientBeats
+from grpc_heartbeat.heartbeat.delivery import teller
+from grpc_heartbeat.heartbeat.driver import Heartbeat
+from grpc_heartbeat.heartbeat.stream import PublicStream
+from grpc_heartbeat.heartbeat.streams import Stream
+from grpc_heartbeat.telemetry.beats import ClientBeats
 
 _JOIN_LIMIT = 5.0
 
 
-class SyncHeartbeat:
+class SyncHeartbeat(Heartbeat):
     """A heartbeat on a ``grpc.Channel``: opens a Keepalive stream, beats on it, and opens a new one when it fails, for ever.
 
     Args:
         channel: Any channel. The stream is opened in an empty context, with no time-out and without waiting for readiness.
         policy: When to beat and when to give up. Default: ``HeartbeatPolicy()``.
         identity: Who this process is. Default: ``Identity()``.
-        name: Of the thread and in log lines, usually the target.
+        name: Of threads and in log lines, usually the target.
         tracer_provider: OpenTelemetry's, for the spans of beats. Default: the global one.
+        breaker: The policy of the breaker that this moves, for a channel that is guarded by one. Default: there is none.
 
     ``observers`` hear every event of ``grpc_heartbeat.core.heartbeat_events``, in order, from a thread of ours: they must be
     quick, and may call :meth:`close`.
@@ -51,106 +54,81 @@ class SyncHeartbeat:
         *,
         name: str = "",
         tracer_provider: Any = None,
+        breaker: BreakerPolicy | None = None,
     ) -> None:
-        self.policy = policy or HeartbeatPolicy()
-        self.identity = identity or Identity()
-        self.name = name
-        self.observers = Observers(calls.observer_failed)
-        self.owner: weakref.ref[Any] | None = None
-        """Set by a channel: once it is gone, nobody can close the heartbeat any more, and its next event ends it."""
-        self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
-        self._client = HeartbeatClient(self.policy, self.identity, clock(), random.random)
-        self._tracing = BeatTracing(self.identity, self.policy.type, tracer_provider)
-        self._delivery: OrderedDelivery[ClientBeats | None] = OrderedDelivery(self._tell)
-        self._lock = threading.Lock()
-        self._stream: SyncStream | None = None
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        super().__init__(policy, identity, name, tracer_provider, clock(), threading.Lock(), breaker)
+        self._process = os.getpid()
+        self._ended_all: threading.Event | None = None
+        self._use(channel)
 
     def start(self) -> None:
         """Begin. Calling it again, or after :meth:`close`, does nothing."""
-        with self._lock:
-            if self._thread is not None or self._closing.is_set():
-                return
-            self._thread = threading.Thread(target=self._run, name=f"grpc-heartbeat {self.name}".rstrip(), daemon=True)
-            self._thread.start()
+        if not self._started:
+            self._client.use_pauses(ticks().pauses)
+        self._start()
 
-    def snapshot(self) -> HeartbeatSnapshot:
-        """Return what is known about the peer now, without taking a lock."""
-        return self._client.snapshot
+    def move(self, channel: grpc.Channel, after: float = 0.0) -> None:
+        """Leave the present stream and open the next one on ``channel`` in ``after`` seconds; from any thread.
+
+        The heartbeat stays what it is: its identity, observers and snapshot. It begins if it was not started, and does nothing
+        once it is closed.
+        """
+        self._use(channel)
+        self._started = True
+        self._leave(clock(), "moved to another channel", after)
 
     def close(self) -> None:
-        """Say goodbye, end the stream and join the thread. Never blocks for longer than a few seconds; idempotent."""
-        self._leave()
-        with self._lock:
-            thread = self._thread
-        if thread is threading.current_thread():
-            return  # an observer closes: the reader ends as soon as it gets control back
-        if thread is not None:
-            thread.join(_JOIN_LIMIT)
-        self._finish("closed")
+        """Say goodbye and end the stream. Never blocks for longer than a few seconds; idempotent.
 
-    def _leave(self) -> None:
-        self._closing.set()
-        with self._lock:
-            stream = self._stream
-        if stream is not None:
-            stream.say_goodbye()
+        An observer that calls this is not kept waiting for the end of the stream.
+        """
+        if self._process != os.getpid():  # the streams are the parent's, and whoever had the lock is not here
+            self._closing = True
+            return
+        ended = self._ended_all = self._ended_all or threading.Event()
+        self._close("closed")
+        if not self._parting:
+            self._gone()
+        if not teller.telling():
+            ended.wait(_JOIN_LIMIT)
+            teller.flush(_JOIN_LIMIT)
 
-    def _run(self) -> None:
+    def _use(self, channel: Any) -> None:
+        self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
+        self._method = method_of(self._open_stream)
+        self._read_state = state_reader(channel)
+
+    def _now(self) -> float:
+        return clock()
+
+    def _wheel(self) -> Ticks:
+        return ticks()
+
+    def _new_stream(self) -> Stream:
+        if self._method is not None:
+            return CompletionStream(self._method, self)
+        return PublicStream(self._open_stream, self, f"grpc-heartbeat {self.name}".rstrip())
+
+    def _connected(self) -> bool:
+        return self._ready() is not False
+
+    def _ready(self) -> bool | None:
         try:
-            why = self._keep_streaming()
-        except Exception as error:
-            why = f"internal fault: {error!r}"
-            _faults.record("heartbeat.client", error)
-        if why is not None:
-            self._finish(why)
-
-    def _keep_streaming(self) -> str | None:
-        """Open stream after stream; return why the heartbeat is closed, or ``None`` if it only rests."""
-        while not self._closing.is_set():
-            try:
-                self._one_stream()
-            except calls.ChannelClosedError as error:
-                return str(error)
-            pause = self._client.pause()
-            if pause is None:
-                return None
-            self._closing.wait(pause)
-        return "closed"
-
-    def _one_stream(self) -> None:
-        session, opening = self._client.opening(clock())
-        beats = self._tracing.stream()
-        stream = SyncStream(session, beats, lock=self._lock, record=self._record, deliver=self._delivery.deliver)
-        with self._lock:
-            self._stream = stream
-            self._record([opening], beats)
-        if self._closing.is_set():
-            stream.say_goodbye()
-        try:
-            stream.run(self._open_stream)
-        finally:
-            with self._lock:
-                self._stream = None
-
-    def _finish(self, why: str) -> None:
-        with self._lock:
-            event = self._client.close(clock(), why)
-        if event is not None:
-            self._delivery.queue([event], None)
-            self._delivery.deliver()
-
-    def _record(self, events: list[Event], beats: ClientBeats) -> None:
-        self._client.publish(events)
-        self._delivery.queue(events, beats)
+            return None if self._read_state is None else self._read_state(False) == READY
+        except ValueError:  # closed: the stream will say so
+            return None
 
     def _tell(self, event: Event, beats: ClientBeats | None) -> None:
+        if self.guard is not None:
+            self.guard(event)
         if beats is not None:
             beats.observe(event)
         if self.observers:
-            self.observers.emit(event)
+            teller.tell(lambda: self.observers.emit(event))
         if beat_events:
-            calls.tell_all(self, event, beats)
-        if self.owner is not None and self.owner() is None and not self._closing.is_set():
-            self._leave()
+            news = calls.news(self, event, beats)
+            teller.tell(lambda: beat_events.emit(news))
+
+    def _gone(self) -> None:
+        if self._ended_all is not None:
+            self._ended_all.set()

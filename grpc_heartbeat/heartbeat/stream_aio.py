@@ -1,134 +1,84 @@
 """One heartbeat stream on an asyncio channel, by grpc's public API.
 
-Another engine can take its place: what ``AioHeartbeat`` needs of a stream is ``run``, ``say_goodbye`` and ``cancel``.
+A task of ours opens it and reads; gRPC adds one that feeds it from an :class:`AioOutbox`. Both end with the stream.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextvars
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from grpc_heartbeat._loop_timers import loop_timers
-from grpc_heartbeat.core.events import Event
-from grpc_heartbeat.core.heartbeat import ClientSession
-from grpc_heartbeat.core.heartbeat_events import FailureCause
-from grpc_heartbeat.heartbeat import calls, codec
+from grpc_heartbeat import _faults
 from grpc_heartbeat.heartbeat.outbox_aio import AioOutbox
-from grpc_heartbeat.telemetry.beats import ClientBeats
+from grpc_heartbeat.heartbeat.streams import Listener
 
 _TASKS_COUNT_CANCELS = hasattr(asyncio.Task, "cancelling")
 
 
-class AioStream:
-    """A session with its call, its alarm and the limit on its ending; lives on the loop that made it.
+class PublicStream:
+    """A ``Stream``; lives on the loop that made it.
 
     Args:
-        publish: Takes events of the session and hands them on.
+        open_stream: The multicallable of the Keepalive method.
+        listener: Whom to report to.
     """
 
-    def __init__(
-        self, session: ClientSession, beats: ClientBeats, *, publish: Callable[[list[Event], ClientBeats], None]
-    ) -> None:
-        timers = loop_timers()
-        self._session = session
-        self._beats = beats
-        self._publish = publish
-        self._now = asyncio.get_running_loop().time
-        self._outbox = AioOutbox(lambda sequence: session.written(sequence, self._now()))
-        self._outbox.put(codec.encode(session.hello()))
-        self._alarm = timers.alarm(self._wake)
-        self._grace = timers.timeout(calls.GOODBYE_GRACE, self.cancel)
+    def __init__(self, open_stream: Any, listener: Listener) -> None:
+        self._open_stream = open_stream
+        self._listener = listener
+        self._outbox = AioOutbox(lambda number: listener.written(self, number))
         self._call: Any = None
-        self._ending = False
+        self._cancelled = False
+        self._task: asyncio.Task[None] | None = None
 
-    async def run(self, open_stream: Any) -> None:
-        """Open the stream and read it until it ends.
+    def start(self) -> None:
+        # In an empty context: no deadline, cancel scope or span of whoever happens to start this.
+        self._task = contextvars.Context().run(asyncio.get_running_loop().create_task, self._run())
 
-        Raises:
-            ChannelClosedError: the channel was closed.
-        """
-        self._after()
-        try:
-            self._open(open_stream)
-            await self._read()
-        finally:
-            self._end("the stream was left")  # tells nothing new if it is over, as it should be
-            self._grace.cancel()
-            self.cancel()
+    def send(self, data: bytes, number: int = 0) -> None:
+        self._outbox.put(data, number)
 
-    def say_goodbye(self) -> None:
-        """End the stream from our side, politely."""
-        if not self._session.over:
-            self._outbox.put(codec.encode(self._session.close(self._now())))
-            self._after()
+    def finish(self) -> None:
+        self._outbox.close()
 
     def cancel(self) -> None:
-        """End the stream now."""
+        self._cancelled = True
         if self._call is not None:
             self._call.cancel()
 
-    def _open(self, open_stream: Any) -> None:
+    async def _run(self) -> None:
+        listener = self._listener
         try:
-            self._call = open_stream(aiter(self._outbox), timeout=None, wait_for_ready=False)
+            self._call = self._open_stream(aiter(self._outbox), timeout=None, wait_for_ready=False)
         except Exception as error:  # UsageError has no public name; nothing else is raised here
-            self._end("the channel is closed")
-            raise calls.ChannelClosedError(f"the channel is closed ({error})") from error
+            listener.channel_closed(self, error)
+            return
+        try:
+            await self._read()
+        except _CallCancelledError:
+            listener.cut_off(self, "the call was cancelled")
+        except grpc.aio.AioRpcError as error:
+            listener.ended(self, error.code(), error.details())
+        except asyncio.CancelledError:
+            listener.cut_off(self, "the stream was left")
+            raise
+        except Exception as error:
+            _faults.record("heartbeat.stream_aio", error)
+            listener.cut_off(self, f"internal fault: {error!r}")
+        else:
+            listener.ended(self, grpc.StatusCode.OK, None)
+        finally:
+            self._call.cancel()
 
     async def _read(self) -> None:
-        try:
-            while (data := await _read(self._call)) is not grpc.aio.EOF:
-                self._receive(data)
-            self._end("the peer ended the stream")
-        except grpc.aio.AioRpcError as error:
-            code, details = error.code(), error.details()
-            self._end(calls.describe(code, details), calls.failure_cause(code, details))
-        except _CallCancelledError:
-            self._end("the call was cancelled", "unclear")
-
-    def _receive(self, data: bytes) -> None:
-        for reply in self._session.receive(codec.decode(data), self._now()):
-            self._outbox.put(codec.encode(reply))
-        self._after()
-
-    def _wake(self) -> None:
-        session = self._session
-        if session.over:
-            return
-        now = max(self._now(), self._alarm.when or 0.0)
-        session.wake(now)
-        due = session.beat_due(now)
-        if due is not None:
-            self._send_beat(due, now)
-        self._after()
-        if session.over:
-            self.cancel()
-
-    def _send_beat(self, sequence: int, now: float) -> None:
-        beat = self._session.send_beat(now, self._beats.start(sequence))
-        if beat is None:
-            self._beats.drop(sequence)
-        else:
-            self._outbox.put(codec.encode(beat), beat.sequence)
-
-    def _end(self, why: str, cause: FailureCause = "lost") -> None:
-        self._session.stream_closed(self._now(), why, cause)
-        self._after()
-
-    def _after(self) -> None:
-        """Do what every change of the session asks for: set the alarm or end the sending, and tell of it."""
-        wakeup = self._session.next_wakeup()
-        if wakeup is not None:
-            self._alarm.arm(wakeup)
-        elif not self._ending:
-            self._ending = True
-            self._alarm.cancel()
-            self._outbox.close()
-            self._grace.arm(self._now())
-        self._publish(self._session.take_events(), self._beats)
+        if self._cancelled:
+            self._call.cancel()
+        while (data := await _read(self._call)) is not grpc.aio.EOF:
+            self._listener.received(self, data)
 
 
 class _CallCancelledError(Exception):

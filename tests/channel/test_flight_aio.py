@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from time import monotonic
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 
 from grpc_heartbeat.channel.connection_aio import Connection
 from grpc_heartbeat.channel.flight_aio import Flight, LoopLayers, headers_came
+from grpc_heartbeat.core.guard import Stage
 from grpc_heartbeat.core.limits import Limits
-from tests.peers import PATIENCE
+from tests.peers import PATIENCE, wait_until
 
 LIMIT = 0.02
 
@@ -60,14 +62,15 @@ class FakeConnection(Connection):
         answer(None)
 
 
-def started(limits: Limits, connection: FakeConnection) -> tuple[Flight, FakeCall]:
-    """Return a call without a connection, and its flight."""
+def started(limits: Limits, connection: FakeConnection, ready: bool = False) -> tuple[Flight, FakeCall]:
+    """Return a call, as it comes without a connection, and its flight."""
     flight = Flight()
     flight.method = "/a.B/C"
     flight.layers = LoopLayers(limits)
     flight.connection = connection
     flight.started = monotonic()
-    flight.ready = False
+    flight.ready = ready
+    flight.prepare_messages()
     call = FakeCall()
     flight.begin(call)
     return flight, call
@@ -97,9 +100,84 @@ async def test_a_connection_that_came_while_the_last_error_was_asked_for_is_beli
 async def test_acceptance_implies_a_connection() -> None:
     flight, call = started(Limits(connect=LIMIT, header=LIMIT), FakeConnection())
     call.headers.set_result(None)
-    await asyncio.sleep(5 * LIMIT)  # sleep: nothing is to happen
+    await asyncio.to_thread(wait_until, lambda: not flight.armed)
+    assert flight.guard.stage is Stage.OPEN
     assert not call.over
-    assert not flight.armed
+
+
+async def test_initial_metadata_without_a_connection_are_those_of_a_call_that_fails() -> None:
+    flight, call = started(Limits(connect=LIMIT, idle=LIMIT), FakeConnection())
+    flight.guard.reading_since = monotonic()
+    call.headers.set_result(None)
+    await asyncio.to_thread(wait_until, lambda: flight.guard.claimed_at is not None)
+    call.over = True  # here is its status
+    await asyncio.to_thread(wait_until, lambda: flight.call is None)
+    assert flight.verdict is None
+    assert flight.guard.stage is Stage.CONNECTING
+
+
+class Reading:
+    """A call that waits for a message, and what happens when somebody looks whether it is late."""
+
+    def __init__(self) -> None:
+        connection = FakeConnection()
+        connection.is_ready = True
+        self.flight, self.call = started(Limits(idle=LIMIT), connection, ready=True)
+        self.call.headers.set_result(None)
+        self.flight.guard.reading_since = monotonic()
+        self.looks = 0
+        self.call.done = self._looked_at  # type: ignore[method-assign]
+
+    def _looked_at(self) -> bool:
+        if not self.call.over:
+            self.looks += 1
+            self.look()
+        return self.call.over
+
+    def look(self) -> None:
+        """Do what the test says."""
+
+    def delivered(self) -> None:
+        self.flight.guard.reading_since = None
+
+    async def saved(self) -> bool:
+        flight = self.flight
+        await asyncio.to_thread(wait_until, lambda: flight.verdict or flight.guard.reading_since is None)
+        saved = not self.call.over
+        flight.release()
+        return saved
+
+
+async def test_a_message_that_the_loop_has_when_the_time_is_up_saves_the_call() -> None:
+    class Received(Reading):
+        def look(self) -> None:
+            if self.looks == 2:  # the loop has it now, its reader has it two rounds later
+                loop = asyncio.get_running_loop()
+                loop.call_soon(loop.call_soon, self.delivered)
+
+    assert await Received().saved()
+
+
+async def test_a_loop_that_is_short_of_cpu_hears_of_a_message_before_the_call_is_ended() -> None:
+    class Starved(Reading):
+        def look(self) -> None:
+            loop = asyncio.get_running_loop()
+            if self.looks == 1:
+                loop.call_soon(time.sleep, 3 * LIMIT)  # sleep: the loop is blocked
+            elif self.looks == 2:
+                loop.call_later(LIMIT / 4, self.delivered)
+
+    assert await Starved().saved()
+
+
+async def test_a_loop_that_is_always_late_ends_its_calls_all_the_same() -> None:
+    class Wedged(Reading):
+        def look(self) -> None:
+            asyncio.get_running_loop().call_soon(time.sleep, 3 * LIMIT)  # sleep: the loop is blocked
+
+    reading = Wedged()
+    assert not await reading.saved()
+    assert reading.looks < 10
 
 
 async def test_a_call_that_ended_by_itself_is_let_go_at_its_limit() -> None:

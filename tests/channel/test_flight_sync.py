@@ -14,6 +14,7 @@ from grpc_heartbeat.channel.layers import Layers
 from grpc_heartbeat.core.guard import Stage
 from grpc_heartbeat.core.limits import Limits
 from grpc_heartbeat.core.wording import Verdict
+from tests.peers import wait_until
 
 LONG_AGO = 100.0
 LIMITS = Limits(connect=5.0, header=5.0)
@@ -109,6 +110,27 @@ def test_a_late_look_sees_the_acceptance_first(line: Line, fly: Callable[..., Ca
     call.accepted = True
     call.fire()
     assert call.ended == []
+    wait_until(lambda: call.guard.stage is Stage.OPEN)
+
+
+def test_initial_metadata_without_a_connection_are_those_of_a_call_that_fails(
+    line: Line, fly: Callable[..., Call]
+) -> None:
+    call = fly(limits=Limits(connect=5.0, write=5.0))
+    call.guard.writing_since = clock() - LONG_AGO
+    call.accepted = True  # its status follows
+    call.fire()
+    call.done()
+    call.fire()
+    assert call.ended == []
+    assert call.guard.stage is Stage.CONNECTING
+
+
+def test_initial_metadata_with_a_connection_are_believed_at_once(line: Line, fly: Callable[..., Call]) -> None:
+    call = fly()
+    line.now = "READY"
+    call.accepted = True
+    call.fire()
     assert call.guard.stage is Stage.OPEN
 
 

@@ -113,14 +113,14 @@ def test_a_probe_that_is_given_up_leaves_its_place_and_counts_for_nothing() -> N
     assert it.snapshot.closed
 
 
-def test_as_many_probes_and_successes_as_the_policy_says() -> None:
-    it = opened(probes=2, successes=3)
-    probes = [it.probe(101.0) for _ in range(3)]
-    assert [probe is not None for probe in probes] == [True, True, False]
-    for probe in probes[:2]:
-        assert probe is not None
+def test_as_many_successes_as_the_policy_says() -> None:
+    it = opened(successes=3)
+    for number in (1, 2):
+        probe = it.probe(101.0)
+        assert probe == Probe(1, number)
+        assert it.probe(101.0) is None, "one at a time"
         it.probed(probe, OK, 101.0)
-    assert not it.snapshot.closed
+        assert not it.snapshot.closed
     it.acked(1, 102.0)
     assert it.snapshot.closed
 
@@ -191,7 +191,7 @@ class BreakerAgainstStory(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.policy = BreakerPolicy(misses=2, open_min=1.0, open_max=2.0, probes=2, successes=2)
+        self.policy = BreakerPolicy(misses=2, open_min=1.0, open_max=2.0, successes=2)
         self.breaker = Breaker(self.policy, lambda: 0.5, 0.0)
         self.now = 0.0
         self.events: list[Event] = []
@@ -233,7 +233,7 @@ class BreakerAgainstStory(RuleBasedStateMachine):
             assert probe not in self.probes
             self.probes.append(probe)
             current = [one for one in self.probes if one.generation == probe.generation and one not in self.ended]
-            assert len(current) <= self.policy.probes
+            assert len(current) == 1
 
     @precondition(lambda self: self.probes)
     @rule(data=st.data(), outcome=st.sampled_from(ProbeOutcome))
@@ -277,7 +277,7 @@ TestBreaker = BreakerAgainstStory.TestCase
     ("options", "error", "message"),
     [
         ({"misses": 0}, ValueError, "BreakerPolicy.misses must be at least 1; got 0"),
-        ({"probes": 1.0}, TypeError, "BreakerPolicy.probes must be an integer, not float"),
+        ({"probe_timeout": 0}, ValueError, "BreakerPolicy.probe_timeout must be more than 0"),
         ({"successes": True}, TypeError, "BreakerPolicy.successes must be an integer, not bool"),
         ({"open_min": 0}, ValueError, "BreakerPolicy.open_min must be more than 0"),
         ({"open_min": 2.0}, ValueError, "BreakerPolicy.open_max must be at least 2"),

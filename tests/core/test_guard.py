@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grpc_heartbeat.core.guard import Ending, Guard, Stage
+from grpc_heartbeat.core.guard import DOUBT, Ending, Guard, Stage
 from grpc_heartbeat.core.limits import UNLIMITED, Limits
 
 START = 1000.0
@@ -208,3 +208,13 @@ def test_a_wait_that_began_before_the_connection_counts_from_it() -> None:
     assert guard.check(START + 50) is None
     assert guard.connected(START + 60) == START + 61
     assert guard.check(START + 61) == Ending("write", 1.0, 1.0, "policy")
+
+
+def test_initial_metadata_without_a_connection_are_believed_when_no_status_follows() -> None:
+    guard = Guard(Limits(connect=1.0, write=1.0), START, ready=False)
+    assert guard.claimed(START + 1) == START + 1 + DOUBT
+    assert guard.claimed(START + 1 + DOUBT / 2) == START + 1 + DOUBT
+    stages = [guard.stage]
+    assert guard.claimed(START + 1 + DOUBT) is None
+    stages.append(guard.stage)
+    assert stages == [Stage.CONNECTING, Stage.OPEN]

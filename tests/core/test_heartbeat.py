@@ -15,7 +15,7 @@ from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.beat_states import TRANSITIONS, BeatInput, BeatState, TransitionError, advance
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.frames import Ack, Beat, Frame, Goodbye, GoodbyeReason, Hello
-from grpc_heartbeat.core.heartbeat import LONGEST_ADVISED_INTERVAL, ClientSession
+from grpc_heartbeat.core.heartbeat import LONGEST_ADVISED_INTERVAL, ClientSession, phase_of
 from grpc_heartbeat.core.heartbeat_events import (
     BeatAbandoned,
     BeatAcked,
@@ -33,7 +33,7 @@ POLICY = HeartbeatPolicy(interval=1.0, timeout=0.5, misses=3)
 ME, PEER = Identity("me", "a", "1"), Identity("peer", "b", "2")
 
 
-def opened(now: float = 0.0, policy: HeartbeatPolicy = POLICY, phase: float = 0.0) -> ClientSession:
+def opened(now: float = 0.0, policy: HeartbeatPolicy = POLICY, phase: float | None = None) -> ClientSession:
     session = ClientSession(policy, ME, now, phase=phase)
     session.receive(Hello(PEER), now)
     session.take_events()
@@ -195,10 +195,35 @@ def test_a_late_wakeup_sends_one_beat_and_keeps_the_grid() -> None:
     assert session.next_wakeup() == 5.0
 
 
-def test_a_phase_moves_the_first_beat_and_the_grid() -> None:
-    session = opened(now=10.0, phase=0.25)
-    assert session.next_wakeup() == 10.25
-    assert session.beat_due(10.2) is None
+def test_a_phase_is_where_the_slots_are_whenever_the_stream_was_opened() -> None:
+    for opening in (10.0, 10.2, 10.7):
+        session = opened(now=opening, phase=0.25)
+        assert session.next_wakeup() == opening, "the first beat does not wait for its slot"
+        session.receive(Ack(beat(session, opening).sequence), opening)
+        assert session.next_wakeup() == (10.25 if opening < 10.25 else 11.25)
+
+
+def test_advice_keeps_the_phase_and_the_own_interval() -> None:
+    session = opened(now=10.2, phase=0.25)
+    beat(session, 10.2)
+    session.receive(Ack(1, advised_interval=4.0), 10.21)
+    assert session.next_wakeup() == 13.0  # 0.25 · 4 + 3 · 4
+    beat(session, 13.0)
+    session.receive(Ack(2), 13.01)
+    assert session.next_wakeup() == 14.25
+
+
+@given(st.lists(st.text(max_size=3), min_size=1, max_size=3))
+def test_a_phase_is_a_share_of_an_interval(names: list[str]) -> None:
+    assert 0 <= phase_of(*names) < 1
+    assert phase_of(*names) == phase_of(*names)
+
+
+def test_the_phases_of_many_streams_are_spread() -> None:
+    phases = [phase_of("service", "instance", "target", str(serial)) for serial in range(1000)]
+    tenths = Counter(int(phase * 10) for phase in phases)
+    assert len(tenths) == 10
+    assert max(tenths.values()) < 150
 
 
 def test_a_peers_beat_is_answered() -> None:
@@ -256,6 +281,7 @@ FATES = st.lists(
     origin=st.floats(0, 1e6),
     timeout=st.floats(0.05, 1.0),
     stop=st.integers(0, 60),
+    phase=st.none() | st.floats(0, 1, exclude_max=True),
 )
 def test_any_network_keeps_the_promises(
     fates: list[list[float]],
@@ -264,9 +290,10 @@ def test_any_network_keeps_the_promises(
     origin: float,
     timeout: float,
     stop: int,
+    phase: float | None,
 ) -> None:
     """One beat in flight; sequences count up; each beat ends once; beats keep to the grid and never burst."""
-    session = opened(origin, HeartbeatPolicy(interval=1.0, timeout=timeout, misses=4))
+    session = opened(origin, HeartbeatPolicy(interval=1.0, timeout=timeout, misses=4), phase)
     arrivals: list[Arrival] = []
     events: list[Event] = []
     slots: list[int] = []
@@ -285,7 +312,8 @@ def test_any_network_keeps_the_promises(
             session.wake(now)
             if session.beat_due(now) is not None:
                 sent = beat(session, now)
-                slots.append(math.floor((now - origin) * (1 + 1e-12) + 1e-6))
+                if phase is None or sent.sequence > 1:  # with a phase the first beat is sent at once, out of its slot
+                    slots.append(math.floor((now - (origin if phase is None else phase)) * (1 + 1e-12) + 1e-6))
                 if written[turn % len(written)]:
                     session.written(sent.sequence, now)
                 for copy, delay in enumerate(fates[turn % len(fates)]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,8 +26,8 @@ from grpc_heartbeat.core.heartbeat_events import (
     StreamOpened,
     StreamOpening,
 )
-from grpc_heartbeat.core.heartbeat_status import HeartbeatStatus
 from grpc_heartbeat.core.rtt import RttWindow
+from grpc_heartbeat.core.verdicts import Side, Verdict
 
 PEER = Identity("peer", "b", "2")
 OPEN = StreamOpened(1.0)
@@ -47,7 +49,7 @@ def failed(cause: FailureCause, *, opened: bool = True) -> StreamFailed:
         ([OPEN, ACKED, MISSED, ACKED], "up"),
         ([OPEN, ACKED, failed("lost")], "connecting"),
         ([OPEN, ACKED, failed("lost"), failed("lost", opened=False)], "down"),
-        ([OPEN, ACKED, MISSED, failed("lost")], "down"),
+        ([OPEN, ACKED, MISSED, failed("lost")], "connecting"),
         ([OPEN, ACKED, MISSED, failed("silent")], "down"),
         ([failed("unclear", opened=False)], "connecting"),
         ([OPEN, ACKED, failed("unclear")], "connecting"),
@@ -66,14 +68,13 @@ def failed(cause: FailureCause, *, opened: bool = True) -> StreamFailed:
     ],
 )
 def test_state_follows_the_events(events: list[Event], state: str) -> None:
-    status = HeartbeatStatus(0.0)
-    for event in events:
-        status.apply(event)
-    assert status.snapshot.state == state
+    client = HeartbeatClient(HeartbeatPolicy(), PEER, 0.0, lambda: 0.5)
+    client.publish(events)
+    assert client.snapshot.state == client.state == state
 
 
 def test_a_snapshot_tells_what_the_peer_said() -> None:
-    status = HeartbeatStatus(0.0)
+    client = HeartbeatClient(HeartbeatPolicy(), PEER, 0.0, lambda: 0.5)
     for event in (
         OPEN,
         PeerIdentified(1.0, PEER),
@@ -83,21 +84,25 @@ def test_a_snapshot_tells_what_the_peer_said() -> None:
         MISSED,
         LateEcho(3.5, 2, 0.3),
     ):
-        status.apply(event)
-    known = status.snapshot
+        client.publish([event])
+    known = client.snapshot
     assert (known.state, known.since, known.peer, known.serving) == ("late", 3.0, PEER, ServingStatus.SERVING)
     assert (known.sequence, known.consecutive_misses, known.last_rtt) == (2, 1, 0.1)
     assert (known.streams, known.beats, known.acked, known.missed, known.late_echoes) == (1, 2, 1, 1, 1)
     assert known.load == Load(in_flight=2)
     assert known.rtt is not None
     assert (known.rtt.samples, known.rtt.max) == (2, 0.3)
+    assert (known.verdict, known.verdict_since, known.why) == (Verdict.LATE, 3.0, "1 in a row not echoed")
+    assert (known.write, known.echo, known.operational) == (Side.ALIVE, Side.STALE, False)
+    later = client.snapshot_at(15.0)
+    assert later.phi > known.phi >= 0
+    assert later == replace(known, phi=later.phi)
 
 
 def test_since_is_when_the_state_was_entered() -> None:
-    status = HeartbeatStatus(0.0)
-    for at in (2.0, 3.0, 4.0):
-        status.apply(BeatAcked(at, 1, 0.1, Ack(1)))
-    assert status.snapshot.since == 2.0
+    client = HeartbeatClient(HeartbeatPolicy(), PEER, 0.0, lambda: 0.5)
+    client.publish(BeatAcked(at, 1, 0.1, Ack(1)) for at in (2.0, 3.0, 4.0))
+    assert (client.snapshot.since, client.snapshot.verdict_since) == (2.0, 2.0)
 
 
 def test_a_window_without_samples_has_no_figures() -> None:

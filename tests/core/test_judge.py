@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -22,6 +23,7 @@ from grpc_heartbeat.core.heartbeat_events import (
     HeartbeatClosed,
     LateEcho,
     PeerLeft,
+    StreamClosed,
     StreamFailed,
     StreamOpened,
     StreamOpening,
@@ -308,12 +310,12 @@ LEFT = PeerLeft(3.0, GoodbyeReason.DRAINING, "update")
         ([*ACKED, failed("unclear")], REOPEN),
         ([*ACKED, LEFT], REOPEN),
         ([*ACKED, *MISSED, LEFT], REOPEN),
-        ([*ACKED, *MISSED, failed("lost")], DOWN),
+        ([*ACKED, *MISSED, failed("lost")], REOPEN),
         ([*ACKED, *MISSED, failed("unclear")], LATE),
         ([*ACKED, *MISSED, failed("refused")], REOPEN),
         ([*ACKED, failed("lost", opened=False)], DOWN),
         ([failed("lost", opened=False)], DOWN),
-        ([failed("lost", opened=False), failed("refused", opened=False)], DOWN),
+        ([failed("lost", opened=False), failed("refused", opened=False)], REOPEN),
         ([failed("lost", opened=False), failed("unclear", opened=False)], DOWN),
         ([failed("lost", opened=False), StreamOpening(3.1), StreamOpened(3.1)], DOWN),
         ([failed("lost", opened=False), *ACKED], UP),
@@ -338,13 +340,65 @@ def test_a_stream_that_is_not_reopened_in_time_convicts(end: Event) -> None:
     judge = Judge(POLICY, LocalPauses(), 0.0)
     for event in (*ACKED, end):
         judge.apply(event)
-    assert judge.next_wakeup(3.0) == 3.0 + LIMIT
-    judge.apply(StreamOpening(3.2))
-    judge.apply(StreamFailed(3.3, "why", "refused", False))
-    assert judge.next_wakeup(3.0) == 3.0 + LIMIT
-    judge.wake(3.0 + LIMIT)
-    assert (judge.verdict, judge.next_wakeup(9.0)) == (DOWN, None)
-    assert judge.why == "no beat was echoed within 0.6 s of opening a stream"
+    assert judge.next_wakeup(3.0) is None, "nobody waits for an answer before a stream is opened"
+    judge.apply(StreamOpening(13.2))
+    judge.apply(StreamFailed(13.3, "why", "unclear", False))
+    judge.apply(StreamOpening(13.5))
+    assert judge.next_wakeup(13.5) == 13.2 + LIMIT
+    judge.wake(13.2 + LIMIT)
+    assert (judge.verdict, judge.silent, judge.next_wakeup(19.0)) == (DOWN, True, None)
+    assert judge.why == "no answer for 0.6 s"
+
+
+def test_the_loss_of_a_silent_stream_does_not_start_the_wait_anew() -> None:
+    judge = Judge(POLICY, LocalPauses(), 0.0)
+    for event in (*ACKED, *MISSED, StreamFailed(1.5, "reset", "lost", True)):
+        judge.apply(event)
+    assert (judge.verdict, judge.next_wakeup(1.5)) == (REOPEN, 1.2 + LIMIT)
+    judge.apply(StreamOpening(1.6))
+    judge.wake(1.2 + LIMIT)
+    assert judge.verdict is DOWN
+
+
+@pytest.mark.parametrize("answer", [failed("refused", opened=False), LEFT])
+def test_a_peer_that_answers_each_stream_with_a_refusal_or_a_goodbye_is_no_alarm(answer: Event) -> None:
+    judge = Judge(POLICY, LocalPauses(), 0.0)
+    for number in range(20):
+        for event in (StreamOpening(float(number)), replace(answer, at=number + LIMIT / 2)):
+            judge.apply(event)
+        judge.wake(number + 0.9)
+        assert judge.verdict is REOPEN
+
+
+@pytest.mark.parametrize(
+    ("events", "silent"),
+    [
+        ([failed("lost", opened=False)], False),
+        ([*ACKED, *MISSED, failed("silent")], True),
+        ([failed("silent", opened=False)], True),
+        ([*ACKED, BeatSent(2.0, 3), BeatMissed(3.0, 3, 1, "not echoed")], True),
+        ([BeatAcked(1.0, 1, 0.1, Ack(1, load=Load(queue_delay=9.0)))], True),
+    ],
+)
+def test_a_conviction_tells_whether_calls_would_hang(events: list[Event], silent: bool) -> None:
+    judge = Judge(POLICY, LocalPauses(), 0.0)
+    for event in events:
+        judge.apply(event)
+    assert judge.verdict.convicts
+    assert judge.silent is silent
+
+
+def test_a_driver_that_gives_up_convicts_and_a_transport_that_answers_makes_it_stuck() -> None:
+    judge = Judge(POLICY, LocalPauses(), 0.0)
+    judge.apply(StreamOpening(1.0))
+    judge.gave_up(1.3, "no answer within 0.3 s")
+    assert (judge.verdict, judge.why) == (DOWN, "no answer within 0.3 s")
+    judge.transport_answered(1.4)
+    assert judge.verdict is STUCK
+    judge.apply(StreamClosed(1.5, "left"))
+    judge.apply(StreamOpening(9.0))
+    judge.gave_up(10.0, "no answer within 1 s")
+    assert judge.verdict is DOWN
 
 
 def test_a_closed_or_unsupported_heartbeat_awaits_nothing() -> None:
@@ -378,7 +432,7 @@ def test_the_write_side_by_itself() -> None:
     judge.written(stale)
     judge.apply(failed("lost"))
     now = judge.judgement(stale)
-    assert (now.write, now.echo, now.verdict) == (Side.WRITE_FAILED, Side.WRITE_FAILED, DOWN)
+    assert (now.write, now.echo, now.verdict) == (Side.WRITE_FAILED, Side.WRITE_FAILED, REOPEN)
     judge.apply(StreamOpened(4.0))
     assert judge.operational
 

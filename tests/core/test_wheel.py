@@ -49,6 +49,16 @@ def test_a_member_that_is_moved_to_and_fro_does_not_wake_twice() -> None:
     assert len(wheel) == 0
 
 
+def test_what_the_last_member_left_behind_is_no_slot_in_use() -> None:
+    """Else whoever comes next is not the first, and nobody sets an alarm for it."""
+    wheel, member = Wheel(), Sleeper()
+    wheel.add(member, 5.0)
+    wheel.add(member, 1.0)
+    assert wheel.wake(1.0) == [member]
+    assert wheel.next_wakeup() is None
+    assert wheel.add(member, 9.0)
+
+
 @given(st.lists(st.tuples(st.floats(0, 100), st.integers(1, COARSEST)), min_size=1, max_size=50))
 def test_nobody_is_early_nor_later_than_its_grain(wanted: list[tuple[float, int]]) -> None:
     wheel = Wheel()

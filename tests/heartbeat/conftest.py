@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.heartbeat.ends import CLIENTS, SERVERS, Client, Server
+from tests.heartbeat.ends import CLIENTS, ENGINES, SERVERS, Client, Server, use_engine
 from tests.peers import LoopThread
 
 
@@ -32,13 +32,21 @@ def serve(request: pytest.FixtureRequest, loop: LoopThread) -> Iterator[Callable
         server.close()
 
 
-@pytest.fixture(params=["sync", "aio"])
-def beat(request: pytest.FixtureRequest, loop: LoopThread) -> Iterator[Callable[..., Client]]:
-    """Start clients of one stack; they are closed after the test, before the servers."""
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The engine of the clients' streams: by private names of grpcio, or by public API alone. Returns the stack."""
+    stack, _, public = request.param.partition(" ")
+    use_engine(monkeypatch, bool(public))
+    return str(stack)
+
+
+@pytest.fixture
+def beat(engine: str, loop: LoopThread) -> Iterator[Callable[..., Client]]:
+    """Start clients of one stack and engine; they are closed after the test, before the servers."""
     clients: list[Client] = []
 
     def start(*args: Any, **options: Any) -> Client:
-        clients.append(CLIENTS[request.param](loop, *args, **options))
+        clients.append(CLIENTS[engine](loop, *args, **options))
         return clients[-1]
 
     yield start

@@ -11,16 +11,23 @@ from unittest import mock
 
 import grpc
 import grpc.aio
+import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from grpc_heartbeat import _grpcio_server_stream, _grpcio_server_stream_aio
+from grpc_heartbeat import (
+    _grpcio_client_stream,
+    _grpcio_client_stream_aio,
+    _grpcio_server_stream,
+    _grpcio_server_stream_aio,
+)
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.heartbeat_events import StreamFailed
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
 from grpc_heartbeat.health import HealthBoard
-from grpc_heartbeat.heartbeat import server, server_aio
+from grpc_heartbeat.heartbeat import client, client_aio, server, server_aio
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
 from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
 from tests.peers import OPTIONS, PATIENCE, LoopThread, wait_until
@@ -130,6 +137,12 @@ class Client:
         wait_until(lambda: len(self.of(kind)) >= count)
         return self.of(kind)
 
+    def wait_for_failure(self) -> StreamFailed:
+        """Return the failure of the first stream that was open. (A busy machine may fail to connect in time.)"""
+        wait_until(lambda: any(event.opened for event in self.of(StreamFailed)))
+        found: StreamFailed = next(event for event in self.of(StreamFailed) if event.opened)
+        return found
+
     def stop(self) -> None:
         raise NotImplementedError
 
@@ -137,8 +150,8 @@ class Client:
         self.heartbeat.start()
 
     def rests(self) -> bool:
-        """Whether neither thread nor task is left."""
-        raise NotImplementedError
+        """Whether no stream is left."""
+        return self.heartbeat._stream is None and not self.heartbeat._parting
 
     def close_channel(self) -> None:
         raise NotImplementedError
@@ -159,9 +172,6 @@ class SyncClient(Client):
     def stop(self) -> None:
         self.heartbeat.close()
 
-    def rests(self) -> bool:
-        return not self.heartbeat._thread.is_alive()
-
     def close_channel(self) -> None:
         self.channel.close()
 
@@ -181,11 +191,18 @@ class AioClient(Client):
     def stop(self) -> None:
         self._loop.run(self.heartbeat.close())
 
-    def rests(self) -> bool:
-        return bool(self.heartbeat._task.done())
-
     def close_channel(self) -> None:
         self._loop.run(self.channel.close())
+
+
+ENGINES = ("sync", "aio", "sync public", "aio public")
+"""The engines of a client's stream."""
+
+
+def use_engine(monkeypatch: pytest.MonkeyPatch, public: bool) -> None:
+    """Have the streams of new heartbeats made by public API, or by private names of grpcio where it has them."""
+    for driver, seam in ((client, _grpcio_client_stream), (client_aio, _grpcio_client_stream_aio)):
+        monkeypatch.setattr(driver, "method_of", (lambda _: None) if public else seam.method_of)
 
 
 SERVERS: dict[str, Callable[..., Server]] = {

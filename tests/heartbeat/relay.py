@@ -20,6 +20,7 @@ class Relay:
         self._flow = threading.Event()
         self._flow.set()
         self._stopping = False
+        self.connections = 0
         self._sockets: list[socket.socket] = []
         self._selector.register(self._listener, selectors.EVENT_READ, None)
         self._thread = threading.Thread(target=self._run, name="relay")
@@ -55,6 +56,7 @@ class Relay:
 
     def _accept(self) -> None:
         near, _ = self._listener.accept()
+        self.connections += 1
         far = socket.create_connection(self._address)
         for here, there in ((near, far), (far, near)):
             self._selector.register(here, selectors.EVENT_READ, there)

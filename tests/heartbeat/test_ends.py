@@ -64,7 +64,7 @@ def test_a_frozen_process_is_noticed_and_found_again(process: tuple[int, str], b
     client.wait("up")
     os.kill(pid, signal.SIGSTOP)  # its kernel goes on acknowledging every byte
     client.wait("down")
-    assert client.of(StreamFailed)[0].cause == "silent"
+    assert client.wait_for_failure().cause == "silent"
     os.kill(pid, signal.SIGCONT)
     client.wait("up")
 

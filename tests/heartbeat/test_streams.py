@@ -22,6 +22,7 @@ from grpc_heartbeat.core.heartbeat_events import (
     StreamOpened,
     StreamOpening,
 )
+from grpc_heartbeat.core.verdicts import Verdict
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
 from tests.heartbeat.ends import CLIENT, IMPATIENT, QUICK, SERVER, STEADY, AioServer, Client, Server, SyncServer
 from tests.heartbeat.relay import Relay
@@ -45,8 +46,9 @@ def test_beats_are_echoed_in_sequence_and_the_peer_is_known(serve: Serve, beat: 
 
 def test_beats_keep_to_their_grid(serve: Serve, beat: Beat) -> None:
     client = beat(serve().target)
-    sent = [event.at for event in client.wait_for(BeatSent, 8)]
-    origin = client.of(StreamOpened)[0].at
+    sent = [event.at for event in client.wait_for(BeatSent, 9)]
+    assert sent.pop(0) - client.of(StreamOpened)[0].at < QUICK.interval
+    origin = client.heartbeat._session._origin
     assert all(
         (second - origin) // QUICK.interval > (first - origin) // QUICK.interval for first, second in pairwise(sent)
     )
@@ -67,7 +69,7 @@ def test_a_drain_ends_with_a_goodbye_and_no_alarm(serve: Serve, beat: Beat) -> N
     client.wait("up")
     server.board.drain("new version")
     client.wait("draining")
-    (left, *_) = client.of(PeerLeft)
+    (left, *_) = client.wait_for(PeerLeft)
     assert (left.reason, left.message) == (GoodbyeReason.DRAINING, "new version")
     assert not client.of(StreamFailed)
     client.wait_for(StreamOpened, 2)  # it looks again, and hears the same
@@ -88,7 +90,7 @@ def test_a_drain_reaches_an_idle_asyncio_stream_at_once(beat: Beat, loop: LoopTh
 def test_an_advised_interval_slows_the_client_down(serve: Serve, beat: Beat) -> None:
     client = beat(serve(advised_interval=30.0).target)
     client.wait_for(BeatAcked)
-    wait_until(lambda: client.heartbeat._stream._session.interval == 30.0)
+    wait_until(lambda: client.heartbeat._session.interval == 30.0)
 
 
 def test_a_server_without_heartbeats_is_unsupported_and_left_alone(serve: Serve, beat: Beat) -> None:
@@ -118,8 +120,11 @@ def test_a_silent_peer_is_late_then_down_then_up_again(serve: Serve, beat: Beat)
         client.wait("up")
         relay.freeze()
         client.wait("late")
-        assert client.wait("down").consecutive_misses == IMPATIENT.misses
-        failed, again = client.wait_for(StreamFailed)[0], client.wait_for(StreamOpening, 2)[1]
+        assert client.wait("down").verdict is Verdict.DOWN
+        wait_until(lambda: client.snapshot().consecutive_misses == IMPATIENT.misses)
+        failed = client.wait_for_failure()
+        wait_until(lambda: client.of(StreamOpening)[-1].at > failed.at)
+        again = next(event for event in client.of(StreamOpening) if event.at > failed.at)
         before = [event.consecutive for event in client.of(BeatMissed) if event.at <= failed.at]
         assert before[-IMPATIENT.misses :] == [1, 2, 3]
         assert failed.cause == "silent"
