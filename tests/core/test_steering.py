@@ -31,9 +31,10 @@ def test_a_calm_server_goes_back_step_by_step_to_what_it_advised_before() -> Non
     steering = Steering()
     drive(steering, HOT, 0.0, 3 * HOT_FOR)
     before = steering.advice
-    steps = list(dict.fromkeys(drive(steering, CALM, 100.0, 10 * CALM_FOR, 1.0)))
+    advice = drive(steering, CALM, 100.0, 10 * CALM_FOR, 1.0)
     assert before == 4.0
-    assert steps == [4.0, 2.0, 1.0, 0.0]
+    assert list(dict.fromkeys(advice)) == [4.0, 2.0, 1.0, 0.0]
+    assert [advice.index(step) for step in (2.0, 1.0, 0.0)] == [CALM_FOR, 2 * CALM_FOR, 3 * CALM_FOR]
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ def test_the_end_of_an_old_connection_is_no_alarm() -> None:
         ("grpc.max_connection_age_grace_ms", 200),
         ("grpc.so_reuseport", 0),
     ]
-    server = grpc.server(futures.ThreadPoolExecutor(2), options=options)
-    hb.add_to_server(server)
+    pool = futures.ThreadPoolExecutor(2)
+    server = grpc.server(pool, options=options)
+    board = hb.add_to_server(server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     reopened, states, opened = threading.Event(), set[str](), 0
@@ -38,5 +39,7 @@ def test_the_end_of_an_old_connection_is_no_alarm() -> None:
         heartbeat.observers.add(watch)
         assert reopened.wait(30)
     server.stop(0).wait()
+    board.close()
+    pool.shutdown()
     assert "up" in states
     assert "down" not in states
