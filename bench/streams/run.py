@@ -113,13 +113,13 @@ UNITS = {
 }
 
 
-def run_section(section: Section, effort: Effort, before: Callable[[str], None]) -> list[Comparison]:
-    """Measure all designs of a section; ``before`` hears of each."""
+def run_section(section: Section, effort: Effort, after_design: Callable[[], None]) -> list[Comparison]:
+    """Measure all designs of a section."""
     found: dict[str, Figures] = {}
     for design in DESIGNS:
-        before(design)
         trial = _serve if section.side == "server" else _beat
         found[design] = trial(section, design, effort)
+        after_design()
     return [_comparison(section, name, found) for name in UNITS]
 
 
