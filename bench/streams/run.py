@@ -181,7 +181,7 @@ def _beat_paced(section: Section, design: str, streams: int, effort: Effort) -> 
         subject.ask("hold", 1, interval, 1)
         channels = streams if section.apart else 1
         figures = _held(subject, streams, lambda: subject.ask("hold", streams, interval, channels))
-        time.sleep(effort.seconds / 10)
+        time.sleep(max(interval, effort.seconds / 10))  # until each has beaten in its turn
         subject.ask("mark")
         echo.ask("mark")
         time.sleep(max(effort.seconds, 2.5 * interval))
