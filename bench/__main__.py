@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from bench import comparison, report, variants
+from bench.figure import Figure, Micro
 from bench.harness import Row, Section
-from bench.micro import MICROS, Figure, Micro, run_micro
+from bench.micro import MICROS, run_micro
 from bench.streams import suite as streams
 from bench.streams.run import QUICK as QUICK_STREAMS
 from bench.streams.run import Effort as StreamsEffort

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
@@ -23,7 +22,8 @@ import grpc.aio
 
 import grpc_heartbeat
 import grpc_heartbeat.aio
-from bench import hops
+from bench import hops, telemetry_costs
+from bench.figure import Figure, Micro
 from bench.harness import collector_off
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat._timers import clock
@@ -33,40 +33,6 @@ from grpc_heartbeat.core.timers import Timer, TimerQueue
 METHOD = "/bench.Micro/Nowhere"
 PATIENCE = 5.0
 """Seconds after which something counts as not having happened."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure.
-
-    Args:
-        section: The measurement that it belongs to.
-        name: What it is.
-        value: How much, in ``unit``.
-        count: How many times it was measured.
-        most, least: What was promised, if anything was.
-    """
-
-    section: str
-    name: str
-    value: float
-    unit: str
-    count: int
-    most: float | None = None
-    least: float | None = None
-
-
-@dataclass(frozen=True)
-class Micro:
-    """A measurement: its name and what does it, ``times`` times or in proportion to that."""
-
-    name: str
-    run: Callable[[int], list[Figure]]
-    times: int
-    quick: int
-
-    def __str__(self) -> str:
-        return f"micro {self.name}"
 
 
 class _Call(Timer):
@@ -281,6 +247,7 @@ MICROS = (
     Micro("connect limit", connect, 20, 1),
     Micro("drift sync", drift("sync"), 100, 3),
     Micro("drift aio", drift("aio"), 100, 3),
+    Micro("telemetry", telemetry_costs.costs, 60, 3),
 )
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import grpc
 
 from bench.comparison import Comparison
+from bench.figure import Figure
 from bench.harness import Quartiles, Row
-from bench.micro import Figure
 
 if TYPE_CHECKING:
     from rich.table import Table

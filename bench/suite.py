@@ -66,7 +66,7 @@ def _setup(section: Section, effort: Effort, order: random.Random) -> Iterator[R
         if section.side == "server":
             bare = variants.ClientVariant(REFERENCE, variants.sync_clients()[0].open)
             loads = _closed_by(cleanup, {name: SyncLoad(bare, target) for name, target in running.targets.items()})
-            yield lambda rounds: _server_chunk(loads, rounds, messages, order, running.cpu_seconds)
+            yield lambda rounds: _server_chunk(loads, rounds, messages, order, running)
             return
         target = running.targets[REFERENCE]
         if section.stack == "sync":
@@ -119,7 +119,7 @@ async def _aio_client_chunk(loads: Mapping[str, AioLoad], rounds: int, messages:
 
 
 def _server_chunk(
-    loads: Mapping[str, SyncLoad], rounds: int, messages: int, order: random.Random, cpu_clock: Callable[[], float]
+    loads: Mapping[str, SyncLoad], rounds: int, messages: int, order: random.Random, running: servers.RunningServers
 ) -> Chunk:
     streamed = SERVED * messages
 
@@ -128,12 +128,14 @@ def _server_chunk(
 
     samples: dict[str, list[Sample]] = {name: [] for name in loads}
     for name in shuffled(list(loads), rounds, order):
+        running.prepare(name)
         samples[name].append(Sample(run(name).wall))
     calls = max(1, rounds // 2)
     cpu: dict[str, float] = {}
     for name in shuffled(list(loads), 1, order):
-        before = cpu_clock()
+        running.prepare(name)
+        before = running.cpu_seconds()
         for _ in range(calls):
             run(name)
-        cpu[name] = (cpu_clock() - before) / (calls * max(1, streamed))
+        cpu[name] = (running.cpu_seconds() - before) / (calls * max(1, streamed))
     return {name: typical(found, cpu[name]) for name, found in samples.items()}

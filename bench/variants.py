@@ -10,7 +10,11 @@
 - ``ours, all layers``: in scope, with every limit there is.
 - ``ours, interceptors``: this library's official client interceptors, in scope.
 - ``no-op interceptor``: one interceptor of the official API that does nothing: the floor of that API.
+- ``ours, metrics``: ``ours`` with this library's metrics turned on.
+- ``ours, tracing``: ``ours`` with this library's tracing, a batch processor and an exporter that does nothing.
+- ``tracing interceptors``: grpcio with this library's tracing interceptors and the same processor.
 - ``opentelemetry``: opentelemetry-instrumentation-grpc with a real tracer provider and no exporter.
+- ``opentelemetry, batch``: the same with the processor and the exporter.
 """
 
 from __future__ import annotations
@@ -20,16 +24,22 @@ import inspect
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
+
+from bench import telemetry
 
 LIMIT = 30.0
 """Seconds: the time-out of every call, so that every variant has the same deadline on the wire."""
 
 BUDGET = (("deadline-budget-v1", "29999123"),)
 """The metadata entry that a call in scope carries."""
+
+MEASURED = ("ours, metrics",)
+"""Servers that are called while metrics are on."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ def sync_clients() -> list[ClientVariant]:
         ClientVariant("bare, budget by hand", grpc.insecure_channel, metadata=BUDGET),
         ClientVariant("no-op interceptor", lambda target: _intercepted(target, [NoOpClient()])),
     ]
-    return [*variants, *_ours_clients("grpc_heartbeat", _intercepted), *_opentelemetry_sync_client()]
+    return [*variants, *_ours_clients("sync", _intercepted), *_opentelemetry_sync_client()]
 
 
 def aio_clients() -> list[ClientVariant]:
@@ -73,17 +83,17 @@ def aio_clients() -> list[ClientVariant]:
         ClientVariant("bare, budget by hand", grpc.aio.insecure_channel, metadata=BUDGET),
         ClientVariant("no-op interceptor", lambda target: _aio_intercepted(target, noop)),
     ]
-    return [*variants, *_ours_clients("grpc_heartbeat.aio", _aio_intercepted), *_opentelemetry_aio_client()]
+    return [*variants, *_ours_clients("aio", _aio_intercepted), *_opentelemetry_aio_client()]
 
 
 def sync_servers() -> list[ServerVariant]:
     variants = [ServerVariant("bare", list), ServerVariant("no-op interceptor", lambda: [NoOpServer()])]
-    return [*variants, *_ours_server("grpc_heartbeat"), *_opentelemetry_server("server_interceptor")]
+    return [*variants, *_ours_server("sync"), *_opentelemetry_server("server_interceptor")]
 
 
 def aio_servers() -> list[ServerVariant]:
     variants = [ServerVariant("bare", list), ServerVariant("no-op interceptor", lambda: [NoOpAioServer()])]
-    return [*variants, *_ours_server("grpc_heartbeat.aio"), *_opentelemetry_server("aio_server_interceptor")]
+    return [*variants, *_ours_server("aio"), *_opentelemetry_server("aio_server_interceptor")]
 
 
 def missing() -> list[str]:
@@ -114,10 +124,10 @@ def _aio_intercepted(target: str, interceptors: Iterable[Any]) -> grpc.aio.Chann
     return grpc.aio.insecure_channel(target, interceptors=list(interceptors))
 
 
-def _ours_clients(face_name: str, intercepted: Callable[[str, Iterable[Any]], Any]) -> list[ClientVariant]:
+def _ours_clients(stack: str, intercepted: Callable[[str, Iterable[Any]], Any]) -> list[ClientVariant]:
     if _optional("grpc_heartbeat") is None:
         return []
-    face = importlib.import_module(face_name)
+    face = importlib.import_module(_FACES[stack])
     deadline = importlib.import_module("grpc_heartbeat.deadline")
 
     def scope() -> AbstractContextManager[object]:
@@ -131,6 +141,12 @@ def _ours_clients(face_name: str, intercepted: Callable[[str, Iterable[Any]], An
         timeouts = importlib.import_module("grpc_heartbeat").Timeouts(total=LIMIT, **limits)
         return lambda target: face.insecure_channel(target, timeouts=timeouts)
 
+    def traced(target: str) -> Any:
+        return telemetry.traced(face.insecure_channel(target))
+
+    def by_interceptors(target: str) -> Any:
+        return intercepted(target, telemetry.client_interceptors(stack))
+
     return [
         ClientVariant("ours", face.insecure_channel),
         ClientVariant("ours in scope", face.insecure_channel, None, scope),
@@ -139,21 +155,35 @@ def _ours_clients(face_name: str, intercepted: Callable[[str, Iterable[Any]], An
         ClientVariant("ours, idle", limited(idle=5.0), kinds=("stream",)),
         ClientVariant("ours, all layers", limited(connect=3.0, header=2.0, idle=5.0, write=5.0), None, scope),
         ClientVariant("ours, interceptors", official, None, scope),
+        ClientVariant("ours, metrics", face.insecure_channel, scope=telemetry.measured),
+        ClientVariant("ours, tracing", traced),
+        ClientVariant("tracing interceptors", by_interceptors),
     ]
 
 
-def _ours_server(face_name: str) -> list[ServerVariant]:
+def _ours_server(stack: str) -> list[ServerVariant]:
     if _optional("grpc_heartbeat") is None:
         return []
-    make = importlib.import_module(face_name).server_interceptors
-    variants = [ServerVariant("ours", make)]
+    make = importlib.import_module(_FACES[stack]).server_interceptors
+    variants = [
+        ServerVariant("ours", make),
+        ServerVariant("ours, metrics", make),
+        ServerVariant("ours, tracing", lambda: [*telemetry.server_interceptors(stack), *make()]),
+        ServerVariant("tracing interceptors", lambda: telemetry.server_interceptors(stack)),
+    ]
     if "accept_after" in inspect.signature(make).parameters:
         variants.insert(0, ServerVariant("ours, scope only", lambda: make(accept_after=None)))
     return variants
 
 
+_FACES = {"sync": "grpc_heartbeat", "aio": "grpc_heartbeat.aio"}
+
+
 def _tracer_provider() -> Any:
     return importlib.import_module("opentelemetry.sdk.trace").TracerProvider()
+
+
+_PROVIDERS = {"opentelemetry": _tracer_provider, "opentelemetry, batch": telemetry.provider}
 
 
 def _opentelemetry_sync_client() -> list[ClientVariant]:
@@ -162,11 +192,11 @@ def _opentelemetry_sync_client() -> list[ClientVariant]:
         return []
     extension = importlib.import_module("opentelemetry.instrumentation.grpc.grpcext")
 
-    def open_channel(target: str) -> Any:
-        interceptor = package.client_interceptor(tracer_provider=_tracer_provider())
+    def open_channel(make_provider: Callable[[], Any], target: str) -> Any:
+        interceptor = package.client_interceptor(tracer_provider=make_provider())
         return extension.intercept_channel(grpc.insecure_channel(target), interceptor)
 
-    return [ClientVariant("opentelemetry", open_channel)]
+    return [ClientVariant(name, partial(open_channel, make)) for name, make in _PROVIDERS.items()]
 
 
 def _opentelemetry_aio_client() -> list[ClientVariant]:
@@ -174,10 +204,10 @@ def _opentelemetry_aio_client() -> list[ClientVariant]:
     if package is None:
         return []
 
-    def open_channel(target: str) -> Any:
-        return _aio_intercepted(target, package.aio_client_interceptors(tracer_provider=_tracer_provider()))
+    def open_channel(make_provider: Callable[[], Any], target: str) -> Any:
+        return _aio_intercepted(target, package.aio_client_interceptors(tracer_provider=make_provider()))
 
-    return [ClientVariant("opentelemetry", open_channel)]
+    return [ClientVariant(name, partial(open_channel, make)) for name, make in _PROVIDERS.items()]
 
 
 def _opentelemetry_server(factory: str) -> list[ServerVariant]:
@@ -185,10 +215,10 @@ def _opentelemetry_server(factory: str) -> list[ServerVariant]:
     if package is None:
         return []
 
-    def interceptors() -> list[Any]:
-        return [getattr(package, factory)(tracer_provider=_tracer_provider())]
+    def interceptors(make_provider: Callable[[], Any]) -> list[Any]:
+        return [getattr(package, factory)(tracer_provider=make_provider())]
 
-    return [ServerVariant("opentelemetry", interceptors)]
+    return [ServerVariant(name, partial(interceptors, make)) for name, make in _PROVIDERS.items()]
 
 
 class NoOpClient(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):

@@ -15,7 +15,7 @@ from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.make import check_breaker, connect_options, own_connection
 from grpc_heartbeat.channel.sync import Channel
-from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity, PoolPolicy, Timeouts
 from grpc_heartbeat.inband.policy import InbandPolicy, checked
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.client import DeadlineClientInterceptor
@@ -31,7 +31,10 @@ __all__ = [
     "HeartbeatPolicy",
     "Identity",
     "InbandPolicy",
+    "PoolPolicy",
+    "PooledChannel",
     "ServerPolicy",
+    "StreamLimits",
     "TimeoutPolicy",
     "Timeouts",
     "add_to_server",
@@ -45,6 +48,7 @@ __all__ = [
     "events",
     "insecure_channel",
     "keepalive_pair",
+    "pooled_channel",
     "secure_channel",
     "server_interceptors",
     "server_options",
@@ -55,6 +59,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from grpc_heartbeat import debug, events
+    from grpc_heartbeat.channel.pooled import PooledChannel
+    from grpc_heartbeat.core.stream_limits import StreamLimits
     from grpc_heartbeat.health import HealthBoard
     from grpc_heartbeat.heartbeat.server import add_to_server
     from grpc_heartbeat.options import check_options
@@ -63,6 +69,8 @@ else:
         __name__,
         {
             "HealthBoard": "grpc_heartbeat.health",
+            "PooledChannel": "grpc_heartbeat.channel.pooled",
+            "StreamLimits": "grpc_heartbeat.core.stream_limits",
             "add_to_server": "grpc_heartbeat.heartbeat.server",
             "check_options": "grpc_heartbeat.options.check",
             "debug": "grpc_heartbeat.debug",
@@ -130,6 +138,57 @@ def secure_channel(
         return grpc.secure_channel(target, credentials, own_connection(wanted, generation), compression)
 
     return _made(None, connect, policy, heartbeat, identity, name or target, inband, breaker)
+
+
+def pooled_channel(
+    target: str,
+    options: ChannelOptions | None = None,
+    compression: grpc.Compression | None = None,
+    *,
+    credentials: grpc.ChannelCredentials | None = None,
+    pool: PoolPolicy | None = None,
+    timeouts: Timeouts | TimeoutPolicy | None = None,
+    heartbeat: HeartbeatPolicy | None = None,
+    identity: Identity | None = None,
+    name: str | None = None,
+    inband: InbandPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
+) -> PooledChannel:
+    """Create a channel of several connections, as ``insecure_channel`` or, with ``credentials``, ``secure_channel`` does.
+
+    Each call goes to the connection with the fewest calls in flight. One that has been idle for a minute is probed by a Ping
+    or a health Check; if the peer stays silent, no call goes there any more, and the next that wants it has it replaced.
+
+    Args:
+        credentials: For TLS and the like. Default: none, as for ``insecure_channel``.
+        pool: How many connections, and when they are probed. Default: ``PoolPolicy()``.
+        target, options, compression, timeouts, heartbeat, identity, name, inband, breaker: Of each connection's channel, as
+            for ``insecure_channel``; a heartbeat runs on every connection.
+
+    Raises:
+        TypeError, ValueError: as for ``insecure_channel``.
+    """
+    from grpc_heartbeat.channel.pooled import PooledChannel
+
+    check_breaker(breaker, heartbeat)
+    own = own_connection(
+        list(options or ()), generation=1
+    )  # a connection is shared by channels that have equal options
+    powers: Any = {
+        "timeouts": timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts),
+        "heartbeat": heartbeat,
+        "identity": identity,
+        "name": name,
+        "inband": checked(inband),
+        "breaker": breaker,
+    }
+
+    def make() -> Channel:
+        if credentials is None:
+            return insecure_channel(target, own, compression, **powers)
+        return secure_channel(target, credentials, own, compression, **powers)
+
+    return PooledChannel(make, pool or PoolPolicy())
 
 
 def wrap_channel(

@@ -30,7 +30,10 @@ call_events = Observers(_failed)
 """Who hears of outbound calls that end early."""
 
 rpc_events = Observers(_failed)
-"""Who hears of inbound RPCs."""
+"""Who hears of inbound RPCs, but for the ends of their handlers."""
+
+rpc_ends = Observers(_failed)
+"""Who hears of these. To know why a handler let go, its RPC has to be watched, which costs more than all the rest."""
 
 beat_events = Observers(_failed)
 """Who hears of heartbeats."""
@@ -103,12 +106,14 @@ def observe_rpcs(observer: Observer) -> Observer:
     ``RpcStarted`` and ``RpcEnded`` come in the handler's thread and context, so with the span that is current there; they cost
     every RPC a little.
     """
+    rpc_ends.add(observer)
     return rpc_events.add(observer)
 
 
 def stop_observing_rpcs(observer: Observer) -> None:
     """Undo ``observe_rpcs``; unknown observers are ignored."""
     rpc_events.remove(observer)
+    rpc_ends.remove(observer)
 
 
 def observe_beats(observer: Observer) -> Observer:

@@ -218,6 +218,21 @@ def open_stream(requests: Any) -> ServerStream | None:
     return ServerStream(requests._state, requests._call)
 
 
+class _Over:
+    """The state of an RPC that is over."""
+
+    def __init__(self) -> None:
+        self.condition = threading.RLock()
+        self.client = None
+        self.statused = True
+        self.initial_metadata_allowed = False
+
+
+def gone() -> ServerStream:
+    """Return a stream on which nothing can be done, because its RPC is over."""
+    return ServerStream(_Over(), None)
+
+
 _works: bool | None = None
 _testing = threading.Lock()
 

@@ -13,7 +13,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from grpc_heartbeat import _faults, _gc_pauses
 from grpc_heartbeat._loop_timers import LoopTimers, loop_timers
@@ -79,7 +79,7 @@ class Ticks:
         with self._lock:
             now, planned = self.now(), self._wheel.next_wakeup()
             awake = self._wheel.wake(now)
-            gone: set[Member] = set()  # those who are removed while they, or others, are ticked
+            gone: set[Member] = set()  # those that are removed while they, or others, are ticked
             self._turned_out = gone
             while self._collections:
                 self.pauses.add(*self._collections.popleft(), "garbage collection")
@@ -141,6 +141,14 @@ def loop_ticks(loop: asyncio.AbstractEventLoop | None = None) -> Ticks:
     if found is None:
         found = _by_loop[driver] = Ticks(driver, loop.time)
     return found
+
+
+def all_pauses() -> Iterator[tuple[str, LocalPauses]]:
+    """Yield the pauses of the timer thread (``"thread"``) and of each event loop (``"loop"``), where a wheel turns."""
+    if _process is not None:
+        yield "thread", _process.pauses
+    for found in list(_by_loop.values()):
+        yield "loop", found.pauses
 
 
 def _after_fork_in_child() -> None:

@@ -12,7 +12,7 @@ from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.aio import Channel
 from grpc_heartbeat.channel.make import check_breaker, connect_options, own_connection
-from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity, Timeouts
+from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity, PoolPolicy, Timeouts
 from grpc_heartbeat.inband.policy import InbandPolicy, checked
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.client_aio import (
@@ -28,10 +28,12 @@ from grpc_heartbeat.policy import TimeoutPolicy
 
 __all__ = [
     "Channel",
+    "PooledChannel",
     "add_to_server",
     "client_interceptors",
     "client_options",
     "insecure_channel",
+    "pooled_channel",
     "secure_channel",
     "server_interceptors",
     "server_options",
@@ -41,9 +43,16 @@ __all__ = [
 _Chain: TypeAlias = "list[grpc.aio.ClientInterceptor] | None"
 
 if TYPE_CHECKING:
+    from grpc_heartbeat.channel.pooled_aio import PooledChannel
     from grpc_heartbeat.heartbeat.server_aio import add_to_server
 else:
-    __getattr__ = loader(__name__, {"add_to_server": "grpc_heartbeat.heartbeat.server_aio"})
+    __getattr__ = loader(
+        __name__,
+        {
+            "PooledChannel": "grpc_heartbeat.channel.pooled_aio",
+            "add_to_server": "grpc_heartbeat.heartbeat.server_aio",
+        },
+    )
 
 
 def insecure_channel(
@@ -93,6 +102,48 @@ def secure_channel(
 
     made = _maker(make, options, interceptors, timeouts, checked(inband))
     return _finished(made, timeouts, heartbeat, identity, name or target, breaker)
+
+
+def pooled_channel(
+    target: str,
+    options: ChannelOptions | None = None,
+    compression: grpc.Compression | None = None,
+    interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
+    *,
+    credentials: grpc.ChannelCredentials | None = None,
+    pool: PoolPolicy | None = None,
+    timeouts: Timeouts | TimeoutPolicy | None = None,
+    heartbeat: HeartbeatPolicy | None = None,
+    identity: Identity | None = None,
+    name: str | None = None,
+    inband: InbandPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
+) -> PooledChannel:
+    """Create a channel of several connections, as ``insecure_channel`` or, with ``credentials``, ``secure_channel`` does.
+
+    The other arguments are those of ``grpc_heartbeat.pooled_channel`` and of ``insecure_channel``.
+    """
+    from grpc_heartbeat.channel.pooled_aio import PooledChannel
+
+    check_breaker(breaker, heartbeat)
+    own = own_connection(
+        list(options or ()), generation=1
+    )  # a connection is shared by channels that have equal options
+    powers: Any = {
+        "timeouts": timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts),
+        "heartbeat": heartbeat,
+        "identity": identity,
+        "name": name,
+        "inband": checked(inband),
+        "breaker": breaker,
+    }
+
+    def make() -> Channel:
+        if credentials is None:
+            return insecure_channel(target, own, compression, interceptors, **powers)
+        return secure_channel(target, credentials, own, compression, interceptors, **powers)
+
+    return PooledChannel(make, pool or PoolPolicy())
 
 
 def wrap_channel(

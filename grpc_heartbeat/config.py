@@ -19,6 +19,9 @@ MAX_LABEL_BYTES = 255
 MAX_SECONDS = 1e8
 """Longest duration that is taken for one, about three years: gRPC's own arithmetic overflows on much longer ones."""
 
+MAX_CONNECTIONS = 1000
+"""Most connections of one pooled channel."""
+
 BeatType = Literal["liveness", "readiness"]
 
 BackoffStep: TypeAlias = tuple[int, float, float]
@@ -172,6 +175,8 @@ class HeartbeatPolicy:
         deviation: Least standard deviation of echoes, in seconds, that suspicion assumes. Default 0.1.
         overloaded: Queue delay or loop lag in seconds from which acks mean OVERLOADED; it ends below half of it. Default 0.1.
         overloaded_acks: Acks in a row that must say so. Default 2: one may be a garbage collection.
+        fallback: Whether a peer that knows no heartbeats is asked by its health service, and one without that whether it
+            answers at all, instead of being left alone. Default: yes.
 
     Raises:
         TypeError, ValueError: a value of the wrong type or outside its range; the message names it.
@@ -190,6 +195,7 @@ class HeartbeatPolicy:
     deviation: float = 0.1
     overloaded: float = 0.1
     overloaded_acks: int = 2
+    fallback: bool = True
 
     def __post_init__(self) -> None:
         interval = check_seconds("HeartbeatPolicy.interval", self.interval, minimum=0.01, inclusive=True)
@@ -269,3 +275,39 @@ class BreakerPolicy:
         object.__setattr__(self, "open_max", open_max)
         probe_timeout = check_seconds("BreakerPolicy.probe_timeout", self.probe_timeout)
         object.__setattr__(self, "probe_timeout", probe_timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPolicy:
+    """How many connections a pooled channel has, and when one is believed dead.
+
+    Args:
+        size: Connections at most, from 1 to 1000; each is made when a call needs it. Default 4.
+        idle: Seconds without a sign of life after which a connection is given no call; it is probed in time before that.
+            Default 60.
+        timeout: Seconds that the peer has to answer a probe; at most half of ``idle``. A connection on which it stays silent is
+            stale, and replaced when a call wants it. Default 1, or half of ``idle`` if that is shorter.
+
+    Raises:
+        TypeError, ValueError: a value of the wrong type or outside its range; the message names it.
+    """
+
+    size: int = 4
+    idle: float = 60.0
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_count("PoolPolicy.size", self.size)
+        if self.size > MAX_CONNECTIONS:
+            raise ValueError(f"PoolPolicy.size must be at most {MAX_CONNECTIONS}; got {self.size}")
+        idle = check_seconds("PoolPolicy.idle", self.idle)
+        timeout = check_seconds("PoolPolicy.timeout", min(1.0, idle / 2) if self.timeout is None else self.timeout)
+        if timeout > idle / 2:
+            raise ValueError(f"PoolPolicy.timeout ({timeout:g} s) must be at most half of idle ({idle:g} s)")
+        object.__setattr__(self, "idle", idle)
+        object.__setattr__(self, "timeout", timeout)
+
+    @property
+    def probe_timeout(self) -> float:
+        """Seconds that the peer has to answer a probe, with the default filled in."""
+        return self.idle / 2 if self.timeout is None else self.timeout

@@ -1,24 +1,39 @@
 """What this library waits for right now: ``print(debug.timers())``, and who dropped calls: ``debug.track_abandoned_calls()``.
 
+What heartbeat streams this process holds for others is in ``debug.held_heartbeats()``.
+
 Looking costs time in proportion to what is found and nothing before. The environment variable ``GRPC_HEARTBEAT_DEBUG=1`` turns
 the tracking of abandoned calls on from the start.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from grpc_heartbeat import _abandoned
 from grpc_heartbeat._loop_timers import LoopTimers, all_loop_timers
 from grpc_heartbeat._timers import THREAD_NAME
 from grpc_heartbeat._timers import timers as timer_thread
+from grpc_heartbeat.core.held_report import HeldReport
 from grpc_heartbeat.core.sketch import Sketch, Summary
 from grpc_heartbeat.core.timers import Timer, TimerQueue
 
-__all__ = ["ArmedTimer", "Lateness", "TimerTable", "WatchedCall", "calls", "timers", "track_abandoned_calls"]
+__all__ = [
+    "ArmedTimer",
+    "HeldReport",
+    "Lateness",
+    "TimerTable",
+    "WatchedCall",
+    "calls",
+    "held_heartbeats",
+    "timers",
+    "track_abandoned_calls",
+]
 
 Lateness = Summary
 """How late timers fired, in seconds: ``count``, ``p50``, ``p99``, ``max``. Quantiles are at most 1/16 too high."""
@@ -97,6 +112,13 @@ def timers() -> TimerTable:
     rows = [row for name, queue, now in queues for row in _rows(name, queue, now)]
     by_queue = {name: queue.lateness.summary() for name, queue, _ in queues}
     return TimerTable(rows, by_queue, Sketch.merged(queue.lateness for _, queue, _ in queues).summary())
+
+
+def held_heartbeats() -> list[HeldReport]:
+    """Return, for each server of this process that answers heartbeats, how it moves their streams and what became of them."""
+    held: Any = sys.modules.get("grpc_heartbeat.heartbeat.held")  # not there while nobody holds any
+    found: list[HeldReport] = [] if held is None else held.held_reports()
+    return found
 
 
 def track_abandoned_calls(on: bool = True) -> None:

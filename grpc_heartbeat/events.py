@@ -7,6 +7,8 @@ process:
 - ``observe_rpcs``: of inbound RPCs (``RpcEvent`` and its kinds), where our server interceptors are;
 - ``observe_beats``: of every heartbeat (``HeartbeatEvent``).
 
+``board.heartbeats[0].observers.add(function)`` hears of the clients whose streams a server holds (``ClientEvent``, its kinds).
+
 Observers run in the thread that met the event and must be quick. One that raises is logged and removed.
 """
 
@@ -31,14 +33,24 @@ from grpc_heartbeat.core.heartbeat_events import (
     BeatSent,
     HeartbeatClosed,
     LateEcho,
+    LevelChanged,
     PeerIdentified,
     PeerLeft,
+    ServingTold,
     StreamClosed,
     StreamFailed,
     StreamOpened,
     StreamOpening,
 )
 from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
+from grpc_heartbeat.core.held_events import (
+    ClientEchoed,
+    ClientEvent,
+    ClientJoined,
+    ClientLeft,
+    ClientLost,
+    ClientMissed,
+)
 from grpc_heartbeat.core.server_events import (
     RpcAccepted,
     RpcEnded,
@@ -59,11 +71,18 @@ __all__ = [
     "BreakerOpened",
     "BreakerProbing",
     "CallEndedEarly",
+    "ClientEchoed",
+    "ClientEvent",
+    "ClientJoined",
+    "ClientLeft",
+    "ClientLost",
+    "ClientMissed",
     "Event",
     "HeartbeatClosed",
     "HeartbeatEvent",
     "JudgementSuspended",
     "LateEcho",
+    "LevelChanged",
     "Observer",
     "Observers",
     "PeerIdentified",
@@ -75,6 +94,7 @@ __all__ = [
     "RpcOverran",
     "RpcRejected",
     "RpcStarted",
+    "ServingTold",
     "Side",
     "SideChanged",
     "StreamClosed",

@@ -27,6 +27,7 @@ SYNC_NAMES = {
     "Identity",
     "InbandPolicy",
     "ServerPolicy",
+    "StreamLimits",
     "TimeoutPolicy",
     "Timeouts",
     "add_to_server",

@@ -33,7 +33,7 @@ _LOOK_SELDOM = 0.1
 _SLOWER = 0.02
 """Seconds between two looks: this part of the time that was waited, between the two bounds."""
 
-_WATCH_ENDS = 0.25
+WATCH_ENDS = 0.25
 """Seconds after which grpcio's watching thread has noticed that nobody listens. Closing the channel sooner makes it fail."""
 
 Answer = Callable[[str | None], None]
@@ -135,7 +135,7 @@ class Connection(_Connection):
                 self._waiting.clear()
                 self._stop()
         if self._watch_ended is not None:
-            threading.Event().wait(max(0.0, self._watch_ended + _WATCH_ENDS - clock()))
+            threading.Event().wait(max(0.0, self._watch_ended + WATCH_ENDS - clock()))
 
     def _stop(self) -> None:
         if self._read is None:

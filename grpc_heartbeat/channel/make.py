@@ -25,7 +25,10 @@ _OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 
 def own_connection(options: list[tuple[str, Any]] | None, generation: int) -> list[tuple[str, Any]] | None:
     """Return ``options`` for the connection of this generation: all but the first are shared with nobody, and so new."""
-    return [*(options or ()), _OWN_CONNECTION] if generation else options
+    if not generation:
+        return options
+    name, _ = _OWN_CONNECTION  # of an option that is given twice, gRPC takes the first
+    return [*(option for option in options or () if option[0] != name), _OWN_CONNECTION]
 
 
 def check_breaker(breaker: BreakerPolicy | None, heartbeat: HeartbeatPolicy | None) -> None:

@@ -37,6 +37,7 @@ from grpc_heartbeat.core.heartbeat_events import (
     LateEcho,
     PeerIdentified,
     PeerLeft,
+    ServingTold,
     StreamClosed,
     StreamFailed,
     StreamOpened,
@@ -252,6 +253,8 @@ class ClientSession:
             self._heed(ack.advised_interval)
         elif self._missed and ack.sequence in self._missed:
             self._tell(LateEcho(now, ack.sequence, now - self._missed.pop(ack.sequence)))
+        elif ack.sequence == 0:  # no beat has this number: a peer's way to tell of its status by itself
+            self._tell(ServingTold(now, ack.status))
         else:
             self.stray_echoes += 1
 

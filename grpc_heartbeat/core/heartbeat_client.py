@@ -18,10 +18,21 @@ from grpc_heartbeat.core.backoff import Backoff, Pauses, TableBackoff
 from grpc_heartbeat.core.beat_breaker import BeatBreaker
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.heartbeat import ClientSession
-from grpc_heartbeat.core.heartbeat_events import BeatAcked, HeartbeatClosed, StreamFailed, StreamOpening
+from grpc_heartbeat.core.heartbeat_events import (
+    BeatAcked,
+    BeatSent,
+    HeartbeatClosed,
+    LevelChanged,
+    PeerLeft,
+    StreamClosed,
+    StreamFailed,
+    StreamOpened,
+    StreamOpening,
+)
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot, HeartbeatState, HeartbeatStatus
 from grpc_heartbeat.core.judge import Judge
 from grpc_heartbeat.core.lateness import LocalPauses
+from grpc_heartbeat.core.levels import Level, Levels
 from grpc_heartbeat.core.verdicts import JudgePolicy
 
 
@@ -61,6 +72,7 @@ class HeartbeatClient:
             if policy.backoff is None
             else TableBackoff(random, policy.backoff)
         )
+        self._levels = Levels(policy.fallback, random)
         self._unsupported = False
         self._closed = False
 
@@ -82,8 +94,19 @@ class HeartbeatClient:
         """Excuse the peer for ``pauses`` from now on. To be called before the first stream, by who learns late of its loop."""
         self._judge.pauses = pauses
 
+    @property
+    def level(self) -> Level:
+        """How the stream that is opened, or open, asks the peer."""
+        return self._levels.level
+
+    def may_rise(self, now: float) -> bool:
+        """Tell whether to leave the present stream, because the peer may know a better level by now."""
+        retry_at = self._levels.retry_at
+        return retry_at is not None and now >= retry_at
+
     def opening(self, now: float) -> tuple[ClientSession, Event]:
-        """Return the session of a new stream and the event that tells of it."""
+        """Return the session of a new stream, for which see :attr:`level`, and the event that tells of it."""
+        self._levels.opening()
         return ClientSession(self._policy, self._identity, now, phase=self._phase), StreamOpening(now)
 
     def publish(self, events: Iterable[Event]) -> list[Event]:
@@ -96,12 +119,26 @@ class HeartbeatClient:
             told.append(event)
             if isinstance(event, BeatAcked):
                 self._backoff.reset()
-            elif isinstance(event, StreamFailed) and event.cause == "unsupported":
-                self._unsupported = True
+            elif not isinstance(event, BeatSent):
+                told += self._move_level(event)
             if self.breaker is not None:
                 self.breaker.apply(event)
             self._collect(told)
         return told
+
+    def _move_level(self, event: Event) -> list[Event]:
+        now, levels = event.at, self._levels
+        if isinstance(event, StreamOpened):
+            before = levels.opened(now)
+            if before is not None:
+                changed = LevelChanged(now, levels.level, before)
+                self._status.apply(changed, self._judge.verdict)
+                return [changed]
+        elif isinstance(event, StreamFailed) and event.cause == "unsupported":
+            self._unsupported = not levels.unsupported()
+        elif isinstance(event, (StreamFailed, StreamClosed, PeerLeft)):
+            levels.left()
+        return []
 
     def written(self, now: float) -> list[Event]:
         """Note that the transport took the beat that was sent last."""
@@ -122,9 +159,9 @@ class HeartbeatClient:
     def next_wakeup(self, now: float) -> float | None:
         """Return the instant at which to call :meth:`wake`, or ``None`` while nothing is awaited. Ask after each change."""
         wakeup = self._judge.next_wakeup(now)
-        probe = None if self.breaker is None else self.breaker.next_wakeup(now)
-        if wakeup is None or (probe is not None and probe < wakeup):
-            return probe
+        for other in (None if self.breaker is None else self.breaker.next_wakeup(now), self._levels.retry_at):
+            if wakeup is None or (other is not None and other < wakeup):
+                wakeup = other
         return wakeup
 
     def wake(self, now: float) -> list[Event]:
@@ -138,6 +175,8 @@ class HeartbeatClient:
         """Return the seconds to wait after a stream before the next, or ``None`` if there is to be none."""
         if self._closed or self._unsupported:
             return None
+        if self._levels.steps_down:
+            return 0.0
         pause = self._backoff.pause()
         return pause if self.breaker is None else self.breaker.pause(pause, self._now)
 

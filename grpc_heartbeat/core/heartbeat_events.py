@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 
 from grpc_heartbeat.config import Identity
 from grpc_heartbeat.core.events import Event
-from grpc_heartbeat.core.frames import Ack, GoodbyeReason
+from grpc_heartbeat.core.frames import Ack, GoodbyeReason, ServingStatus
+from grpc_heartbeat.core.levels import Level
 
 FailureCause: TypeAlias = Literal["silent", "lost", "refused", "unsupported", "unclear"]
 """Why a stream ended.
@@ -33,6 +34,21 @@ class PeerIdentified(Event):
     """The peer said who it is."""
 
     identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChanged(Event):
+    """The peer is asked in another way from now on, because of what it knows."""
+
+    level: Level
+    before: Level
+
+
+@dataclass(frozen=True, slots=True)
+class ServingTold(Event):
+    """The peer told whether it accepts work without being asked."""
+
+    status: ServingStatus
 
 
 @dataclass(frozen=True, slots=True)

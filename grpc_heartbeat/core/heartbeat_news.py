@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from grpc_heartbeat.config import BeatType, Identity
@@ -18,7 +19,7 @@ class HeartbeatEvent(Event):
         name: The heartbeat's, mostly the target of its channel.
         type: What its beats ask for.
         own: Who this process is.
-        snapshot: What is known about the peer now.
+        look: Returns what is known about the peer now; whoever keeps it keeps the heartbeat alive.
         event: What happened.
         trace: The ``opentelemetry.trace.SpanContext`` of the beat's span, if the event ended a beat that is traced.
     """
@@ -27,6 +28,11 @@ class HeartbeatEvent(Event):
     name: str
     type: BeatType
     own: Identity
-    snapshot: HeartbeatSnapshot
+    look: Callable[[], HeartbeatSnapshot]
     event: Event
     trace: object = None
+
+    @property
+    def snapshot(self) -> HeartbeatSnapshot:
+        """What is known about the peer now."""
+        return self.look()

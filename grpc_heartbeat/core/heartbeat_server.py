@@ -46,7 +46,7 @@ SHORTEST_PATIENCE = 10.0
 """Seconds of silence that any client is allowed, whatever it promised."""
 
 LOOK = 20.0
-"""Seconds between looks at a stream of which nothing is due."""
+"""Longest time between looks at a stream of which nothing is due, in seconds."""
 
 QUICK = 1.0
 """Seconds between beats up to which a goodbye can wait for the next answer."""

@@ -27,11 +27,14 @@ from grpc_heartbeat.core.heartbeat_events import (
     BeatSent,
     HeartbeatClosed,
     LateEcho,
+    LevelChanged,
     PeerIdentified,
     PeerLeft,
+    ServingTold,
     StreamFailed,
     StreamOpened,
 )
+from grpc_heartbeat.core.levels import Level
 from grpc_heartbeat.core.rtt import RttStats, RttWindow
 from grpc_heartbeat.core.verdicts import Judgement, Side, Verdict
 
@@ -54,6 +57,8 @@ class HeartbeatSnapshot:
     ``since``: when ``state`` was entered. ``sequence``: of the last beat on the present stream. ``consecutive_misses``: beats
     missed since the last echo. ``peer``, ``serving``, ``load``: as the peer last said. ``streams``: streams that opened.
     ``last_error``: why the last stream ended, or ``""``. ``failures``: streams that failed since the last echo.
+
+    ``level``: how the peer is asked, which depends on what it knows; below ``HEARTBEAT`` the beats are health Checks.
 
     ``verdict``: what is thought of the peer, from ``verdict_since`` on, because of ``why``. ``write``, ``echo``: whether what
     we send is taken, and answered in time; ``operational``: whether both are. ``phi``: how suspicious the silence is now, 0
@@ -84,6 +89,7 @@ class HeartbeatSnapshot:
     echo: Side = Side.STALE
     phi: float = 0.0
     suspended: float = 0.0
+    level: Level = Level.HEARTBEAT
 
     @property
     def operational(self) -> bool:
@@ -101,12 +107,14 @@ class HeartbeatStatus:
         "_last",
         "_last_error",
         "_late_echoes",
+        "_level",
         "_missed",
         "_misses",
         "_over",
         "_peer",
         "_rtts",
         "_sequence",
+        "_serving",
         "_since",
         "_streams",
     )
@@ -120,6 +128,8 @@ class HeartbeatStatus:
         self._beats = self._acked = self._missed = self._misses = self._late_echoes = 0
         self._streams = self._sequence = self._failures = 0
         self._last_error = ""
+        self._level = Level.HEARTBEAT
+        self._serving = ServingStatus.UNKNOWN
 
     @property
     def state(self) -> HeartbeatState:
@@ -138,7 +148,7 @@ class HeartbeatStatus:
             self._sequence,
             self._misses,
             self._peer,
-            ServingStatus.UNKNOWN if last is None else last[1].status,
+            self._serving,
             None if last is None else last[1].load,
             self._streams,
             self._beats,
@@ -154,6 +164,7 @@ class HeartbeatStatus:
             judgement.echo,
             judgement.phi,
             judgement.suspended,
+            self._level,
         )
 
     def apply(self, event: Event, verdict: Verdict) -> None:
@@ -163,6 +174,7 @@ class HeartbeatStatus:
         if isinstance(event, BeatAcked):
             self._rtts.add(event.rtt)
             self._last = (event.rtt, event.ack)
+            self._serving = event.ack.status
             self._acked += 1
             self._misses = self._failures = 0
             self._over = None
@@ -196,6 +208,12 @@ class HeartbeatStatus:
         elif isinstance(event, StreamOpened):
             self._streams += 1
             self._sequence = 0
+            if self._over == "unsupported":
+                self._over = None
+        elif isinstance(event, ServingTold):
+            self._serving = event.status
+        elif isinstance(event, LevelChanged):
+            self._level = event.level
         elif isinstance(event, PeerIdentified):
             self._peer = event.identity
         elif isinstance(event, StreamFailed):

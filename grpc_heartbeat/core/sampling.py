@@ -47,10 +47,15 @@ class BeatSampler:
 
 
 class Sampling:
-    """A sampler at work on one heartbeat. ``wants`` and ``slow`` may be called by two threads, each by one at a time."""
+    """A sampler at work on one heartbeat. ``wants`` and ``slow`` may be called by two threads, each by one at a time.
+
+    Attributes:
+        notable: The next answer matters, because something changed before it.
+    """
 
     def __init__(self, sampler: BeatSampler) -> None:
         self.sampler = sampler
+        self.notable = True
         self._every = sampler.every
         self._factor = sampler.slow_factor
         self._beats = 0

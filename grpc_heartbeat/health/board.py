@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat.config import check_seconds
@@ -15,6 +15,9 @@ from grpc_heartbeat.health.checks import CheckFunction, RunningCheck
 from grpc_heartbeat.health.drain import Drain
 from grpc_heartbeat.health.followed import FollowedBreaker
 from grpc_heartbeat.health.official import follow
+
+if TYPE_CHECKING:
+    from grpc_heartbeat.heartbeat.held import HeldStreams
 
 Listener = Callable[[str, ServingStatus], object]
 
@@ -40,6 +43,8 @@ class HealthBoard:
         self._drain_hooks: tuple[Callable[[str], object], ...] = ()
         self._leave_hooks: tuple[Callable[[str], object], ...] = ()
         self._closers: tuple[Callable[[], object], ...] = ()
+        self.heartbeats: tuple[HeldStreams, ...] = ()
+        """The heartbeat streams of each server that this board was added to: ``engine``, ``report()`` and ``observers``."""
 
     def set(self, service: str, serving: bool | ServingStatus) -> bool:
         """Say whether ``service`` accepts work. Setting what is set already tells nobody.

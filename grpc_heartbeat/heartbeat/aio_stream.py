@@ -12,13 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-
-import grpc.aio
+from typing import Any
 
 from grpc_heartbeat._grpcio_server_stream_aio import Joined
 from grpc_heartbeat._ticks import Ticks
 from grpc_heartbeat.core.frames import Beat, Frame, Hello
-from grpc_heartbeat.core.heartbeat_server import LOOK, Due, ServerSession
+from grpc_heartbeat.core.heartbeat_server import Due, ServerSession
 from grpc_heartbeat.core.stream_limits import excess_frame
 from grpc_heartbeat.core.wheel import COARSEST, Member
 from grpc_heartbeat.heartbeat import codec
@@ -68,7 +67,7 @@ class AioStream(Member):
         self,
         shared: Shared,
         session: ServerSession,
-        context: grpc.aio.ServicerContext[bytes, bytes],
+        context: Any,
         host: str,
         wire: Joined | None,
     ) -> None:
@@ -88,7 +87,7 @@ class AioStream(Member):
         self._outbox: list[Frame] | None = None
         self._taken: asyncio.Future[None] | None = None
         shared.streams.add(self)
-        shared.ticks.add(self, shared.loop.time() + LOOK)
+        shared.ticks.add(self, shared.loop.time() + shared.held.look)
 
     def answer(self, data: bytes) -> list[Frame]:
         """Take in a message; return what to write."""
@@ -180,6 +179,7 @@ class AioStream(Member):
         if self.session.events:
             self._tell()
         self._task = self.wire = None
+        self._context = None  # the wheel has our place until its time, and would have the RPC's memory
         shared.held.leave(self.host, self.session)
 
     def _leave_to_writer(self, frames: Iterable[Frame]) -> None:
@@ -199,7 +199,7 @@ class AioStream(Member):
 
     def _next_look(self, now: float) -> float:
         due = self.session.next_wakeup()
-        return now + LOOK if due is None else min(due, now + LOOK)
+        return now + self.shared.held.look if due is None else min(due, now + self.shared.held.look)
 
     def _tell(self) -> None:
         events = self.session.take_events()

@@ -8,7 +8,7 @@ from grpc_heartbeat.config import Identity, check_seconds
 from grpc_heartbeat.core.frames import Ack, Beat
 from grpc_heartbeat.core.heartbeat_server import Condition
 from grpc_heartbeat.heartbeat import codec
-from grpc_heartbeat.telemetry.beats import ServerBeats
+from grpc_heartbeat.telemetry.server_beats import ServerBeats
 
 
 def answer_ping(request: bytes, identity: Identity, condition: Condition, beats: ServerBeats) -> bytes:

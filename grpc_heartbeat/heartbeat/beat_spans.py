@@ -19,7 +19,7 @@ from grpc_heartbeat.core import tracecontext
 from grpc_heartbeat.core.frames import Beat
 from grpc_heartbeat.core.wheel import COARSEST, Member
 from grpc_heartbeat.heartbeat.pool import DaemonPool
-from grpc_heartbeat.telemetry.beats import ServerBeats
+from grpc_heartbeat.telemetry.server_beats import ServerBeats
 
 BACKLOG = 10_000
 _DELAY = 0.05

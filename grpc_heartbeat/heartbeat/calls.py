@@ -36,7 +36,7 @@ def news(heartbeat: Any, event: Event, beats: Any) -> HeartbeatEvent:
     """Return what observers of all heartbeats hear of an event of this one; ``beats`` has its stream's spans, if any."""
     trace = None if beats is None else beats.ended
     own, policy = heartbeat.identity, heartbeat.policy
-    return HeartbeatEvent(event.at, id(heartbeat), heartbeat.name, policy.type, own, heartbeat.snapshot(), event, trace)
+    return HeartbeatEvent(event.at, id(heartbeat), heartbeat.name, policy.type, own, heartbeat.snapshot, event, trace)
 
 
 def failure_cause(code: grpc.StatusCode | None, details: str | None) -> FailureCause:

@@ -21,11 +21,12 @@ from grpc_heartbeat._timers import clock
 from grpc_heartbeat.channel.connection import READY
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.levels import Level
 from grpc_heartbeat.heartbeat import calls
 from grpc_heartbeat.heartbeat.delivery import teller
 from grpc_heartbeat.heartbeat.driver import Heartbeat
 from grpc_heartbeat.heartbeat.stream import PublicStream
-from grpc_heartbeat.heartbeat.streams import Stream
+from grpc_heartbeat.heartbeat.streams import Listener, Stream
 from grpc_heartbeat.telemetry.beats import ClientBeats
 
 _JOIN_LIMIT = 5.0
@@ -94,6 +95,7 @@ class SyncHeartbeat(Heartbeat):
             teller.flush(_JOIN_LIMIT)
 
     def _use(self, channel: Any) -> None:
+        self._channel = channel
         self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
         self._method = method_of(self._open_stream)
         self._read_state = state_reader(channel)
@@ -105,9 +107,18 @@ class SyncHeartbeat(Heartbeat):
         return ticks()
 
     def _new_stream(self) -> Stream:
-        if self._method is not None:
-            return CompletionStream(self._method, self)
-        return PublicStream(self._open_stream, self, f"grpc-heartbeat {self.name}".rstrip())
+        level = self._client.level
+        if level is Level.HEARTBEAT:
+            return self._stream_of(self._open_stream, self)
+        from grpc_heartbeat.heartbeat.fallback import SyncHealthStream
+
+        return SyncHealthStream(self._channel, level, self.policy, self, self._stream_of)
+
+    def _stream_of(self, open_stream: Any, listener: Listener) -> Stream:
+        method = self._method if open_stream is self._open_stream else method_of(open_stream)
+        if method is not None:
+            return CompletionStream(method, listener)
+        return PublicStream(open_stream, listener, f"grpc-heartbeat {self.name}".rstrip())
 
     def _connected(self) -> bool:
         return self._ready() is not False
@@ -121,8 +132,7 @@ class SyncHeartbeat(Heartbeat):
     def _tell(self, event: Event, beats: ClientBeats | None) -> None:
         if self.guard is not None:
             self.guard(event)
-        if beats is not None:
-            beats.observe(event)
+        self._tracing.observe(event, beats)
         if self.observers:
             teller.tell(lambda: self.observers.emit(event))
         if beat_events:

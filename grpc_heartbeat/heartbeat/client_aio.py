@@ -22,10 +22,11 @@ from grpc_heartbeat._grpcio_client_stream_aio import BatchStream, method_of, usa
 from grpc_heartbeat._ticks import Ticks, loop_ticks
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.levels import Level
 from grpc_heartbeat.heartbeat import calls
 from grpc_heartbeat.heartbeat.driver import Heartbeat
 from grpc_heartbeat.heartbeat.stream_aio import PublicStream
-from grpc_heartbeat.heartbeat.streams import Stream
+from grpc_heartbeat.heartbeat.streams import Listener, Stream
 from grpc_heartbeat.telemetry.beats import ClientBeats
 
 _ALONE = nullcontext()
@@ -145,6 +146,7 @@ class AioHeartbeat(Heartbeat):
             stream.cancel()
 
     def _use(self, channel: Any) -> None:
+        self._channel = channel
         self._open_stream: Any = channel.stream_stream(calls.KEEPALIVE)
         self._method = method_of(self._open_stream)
         self._get_state = channel.get_state
@@ -156,9 +158,18 @@ class AioHeartbeat(Heartbeat):
         return loop_ticks(self._loop)
 
     def _new_stream(self) -> Stream:
-        if self._method is not None and usable():
-            return BatchStream(self._method, self)
-        return PublicStream(self._open_stream, self)
+        level = self._client.level
+        if level is Level.HEARTBEAT:
+            return self._stream_of(self._open_stream, self)
+        from grpc_heartbeat.heartbeat.fallback_aio import AioHealthStream
+
+        return AioHealthStream(self._channel, level, self.policy, self, self._stream_of)
+
+    def _stream_of(self, open_stream: Any, listener: Listener) -> Stream:
+        method = self._method if open_stream is self._open_stream else method_of(open_stream)
+        if method is not None and usable():
+            return BatchStream(method, listener)
+        return PublicStream(open_stream, listener)
 
     def _connected(self) -> bool:
         return self._get_state() in _CONNECTED
@@ -169,8 +180,7 @@ class AioHeartbeat(Heartbeat):
     def _tell(self, event: Event, beats: ClientBeats | None) -> None:
         if self.guard is not None:
             self.guard(event)
-        if beats is not None:
-            beats.observe(event)
+        self._tracing.observe(event, beats)
         if self.observers:
             self.observers.emit(event)
         if beat_events:

@@ -13,11 +13,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from grpc_heartbeat._grpcio_server_stream import ServerStream
+from grpc_heartbeat._grpcio_server_stream import ServerStream, gone
 from grpc_heartbeat._ticks import ticks
 from grpc_heartbeat._timers import clock
 from grpc_heartbeat.core.frames import Beat, Frame, Hello
-from grpc_heartbeat.core.heartbeat_server import LOOK, Due, ServerSession
+from grpc_heartbeat.core.heartbeat_server import Due, ServerSession
 from grpc_heartbeat.core.stream_limits import excess_frame
 from grpc_heartbeat.core.wheel import COARSEST, Member
 from grpc_heartbeat.heartbeat import codec
@@ -77,7 +77,7 @@ class CompletionStream(Member):
         self.shared = shared
         self.session = session
         self._host: str | None = host
-        self._wire = wire
+        self._wire: ServerStream = wire
         self._queue: list[bytes] | None = None
         self._cut_at: float | None = None
 
@@ -88,7 +88,7 @@ class CompletionStream(Member):
             if not self._wire.begin(self):
                 return False
             shared.add(self)
-            ticks().add(self, clock() + LOOK)
+            ticks().add(self, clock() + shared.held.look)
         leaving = shared.held.board.leaving
         if leaving is not None:  # whoever looked through the streams may have missed this one
             self.part(leaving)
@@ -213,16 +213,21 @@ class CompletionStream(Member):
         ticks().add(self, self._cut_at)
 
     def _cut(self) -> None:
+        wire = self._wire
         self._release()
-        self._wire.cancel()
+        wire.cancel()
 
     def _release(self) -> None:
         host, self._host = self._host, None
         if host is not None:
-            self._wire.release()
             ticks().remove(self)
             self.shared.remove(self)
             self.shared.held.leave(host, self.session)
+            wire, self._wire = (
+                self._wire,
+                _GONE,
+            )  # the wheel has its place until its time, and would have the call's memory
+            wire.release()
 
     def _look_again(self, now: float) -> None:
         """Have the wheel come earlier, if something is due before it will look by itself."""
@@ -233,10 +238,14 @@ class CompletionStream(Member):
         if self._cut_at is not None:
             return self._cut_at
         due = self.session.next_wakeup()
-        return now + LOOK if due is None else min(due, now + LOOK)
+        return now + self.shared.held.look if due is None else min(due, now + self.shared.held.look)
 
     def _tell(self) -> None:
         events = self.session.take_events()
         self.shared.held.count(events)
         if self.shared.held.observers:
             self.shared.pool.submit(self.shared.held.tell, events)
+
+
+_GONE = gone()
+"""What a released stream has for a wire."""

@@ -229,7 +229,9 @@ class Heartbeat(Member):
                 self._parting = tuple((stream, math.inf if now >= cut else cut) for stream, cut in self._parting)
         for stream in overdue:
             stream.cancel()
-        if session is not None and sequence is not None:
+        if session is not None and self._client.may_rise(now):
+            self._leave(now, "a better level is tried", 0.0)
+        elif session is not None and sequence is not None:
             self._beat(session, sequence, now)
         else:
             self._settle(session, now, earlier)

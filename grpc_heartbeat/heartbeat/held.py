@@ -5,28 +5,20 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import grpc
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event, Observer, Observers
-from grpc_heartbeat.core.heartbeat_server import Condition, ServerSession
+from grpc_heartbeat.core.heartbeat_server import LOOK, Condition, ServerSession
 from grpc_heartbeat.core.held_events import ClientLost
+from grpc_heartbeat.core.held_report import Engine, HeldReport
 from grpc_heartbeat.core.stream_limits import Places, StreamLimits, excess_metadata, host_of
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.heartbeat.beat_spans import Tracing
-from grpc_heartbeat.telemetry.beats import ServerBeats
-
-Engine: TypeAlias = Literal["completions", "threads", "asyncio joined", "asyncio"]
-"""How a server moves its streams.
-
-``completions``: by completion events of grpcio's server thread, without a thread per stream. ``threads``: by public API alone,
-a thread each. ``asyncio joined``: a coroutine each, an answer and the wait for the next frame in one operation. ``asyncio``:
-a coroutine each, by public API alone.
-"""
+from grpc_heartbeat.telemetry.server_beats import ServerBeats
 
 GOODBYE_KEY = "heartbeat-goodbye-bin"
 """Trailing metadata with a goodbye frame. A client that reads it says so by an entry of the same name in its request."""
@@ -34,29 +26,6 @@ GOODBYE_KEY = "heartbeat-goodbye-bin"
 _SHARED = 1_024
 
 _all: weakref.WeakSet[HeldStreams] = weakref.WeakSet()
-
-
-@dataclass(frozen=True, slots=True)
-class HeldReport:
-    """What the heartbeat streams of one server do.
-
-    Args:
-        engine: How they are moved.
-        streams: How many there are now.
-        opened: How many were taken in so far.
-        refused: How many were refused: too many, in all or of one host, or too much metadata.
-        cut: How many were ended because their client fell silent, took no answers or broke a limit.
-        oversized: How many frames were too large.
-        unexpected: How many frames made no sense, on streams that are over.
-    """
-
-    engine: Engine
-    streams: int
-    opened: int
-    refused: int
-    cut: int
-    oversized: int
-    unexpected: int
 
 
 class HeldStreams:
@@ -71,6 +40,7 @@ class HeldStreams:
 
     Attributes:
         engine: How they are moved.
+        look: Seconds between looks at a stream of which nothing is due.
         observers: Those who hear of clients (``core/held_events.py``).
     """
 
@@ -93,6 +63,7 @@ class HeldStreams:
         self.engine: Engine = engine
         self.limits = limits or StreamLimits()
         self.frame_bytes = self.limits.frame_bytes
+        self.look = min(LOOK, self.limits.unread)
         self.beats = beats
         self.observers = Observers(_failed)
         self.tracing = Tracing(traced)
@@ -101,6 +72,7 @@ class HeldStreams:
         self._lock = threading.Lock()
         self._places = Places(max_streams, self.limits)
         self._opened = self._refused = self._cut = self._oversized = self._unexpected = 0
+        board.heartbeats = (*board.heartbeats, self)
         _all.add(self)
 
     def report(self) -> HeldReport:
@@ -173,9 +145,14 @@ class HeldStreams:
             self.observers.emit(event)
 
 
-def held_streams() -> list[HeldReport]:
+def all_held() -> list[HeldStreams]:
+    """Return those of each server of this process."""
+    return list(_all)
+
+
+def held_reports() -> list[HeldReport]:
     """Return what the heartbeat streams of each server of this process do."""
-    return [held.report() for held in list(_all)]
+    return [held.report() for held in all_held()]
 
 
 def status_of(session: ServerSession) -> tuple[grpc.StatusCode, str]:

@@ -23,7 +23,7 @@ from grpc_heartbeat.heartbeat.held import HeldStreams
 from grpc_heartbeat.heartbeat.load import LoadMeter
 from grpc_heartbeat.heartbeat.pool import DaemonPool
 from grpc_heartbeat.heartbeat.servicer import HeartbeatServicer
-from grpc_heartbeat.telemetry.beats import ServerBeats
+from grpc_heartbeat.telemetry.server_beats import ServerBeats
 
 UNARY_WORKERS = 2
 """Threads for Ping and health checks, kept for a while between calls."""

@@ -22,7 +22,7 @@ from grpc_heartbeat.heartbeat.condition import check_load, conditions
 from grpc_heartbeat.heartbeat.held import HeldStreams
 from grpc_heartbeat.heartbeat.load import LoadMeter
 from grpc_heartbeat.heartbeat.servicer_aio import AioHeartbeatServicer
-from grpc_heartbeat.telemetry.beats import ServerBeats
+from grpc_heartbeat.telemetry.server_beats import ServerBeats
 
 
 def add_to_server(

@@ -73,6 +73,7 @@ class PublicStream:
             listener.ended(self, grpc.StatusCode.OK, None)
         finally:
             self._call.cancel()
+            self._outbox.close()  # what feeds a call that has ended is not cancelled by grpc.aio
 
     async def _read(self) -> None:
         if self._cancelled:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-
-import grpc
+from typing import Any
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._ticks import ticks
 from grpc_heartbeat._timers import clock
 from grpc_heartbeat.core.frames import Beat, Frame, Hello
-from grpc_heartbeat.core.heartbeat_server import LOOK, Due, ServerSession
+from grpc_heartbeat.core.heartbeat_server import Due, ServerSession
 from grpc_heartbeat.core.stream_limits import excess_frame
 from grpc_heartbeat.core.wheel import COARSEST, Member
 from grpc_heartbeat.heartbeat import codec
@@ -45,7 +44,7 @@ class ThreadedStream(Member):
         self,
         held: HeldStreams,
         session: ServerSession,
-        context: grpc.ServicerContext,
+        context: Any,
         send: Send | None,
         pool: DaemonPool,
     ) -> None:
@@ -68,7 +67,7 @@ class ThreadedStream(Member):
 
     def answers(self, requests: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the answers to the requests, until there are no more of either."""
-        ticks().add(self, clock() + LOOK)
+        ticks().add(self, clock() + self._held.look)
         for data in requests:
             with self.lock:
                 answers = self._answer(data)
@@ -132,6 +131,9 @@ class ThreadedStream(Member):
         with self.lock:
             self.session.closed(clock())
         self._tell()
+        with self._sending:
+            self._ended = True
+            self._send = self._context = None  # the wheel has our place until its time, and would have the RPC's memory
 
     def part(self, reason: str) -> None:
         """Say goodbye, and end the stream when the client had its time to; cut it if the client does not take the goodbye."""
@@ -156,7 +158,7 @@ class ThreadedStream(Member):
             return None
         with self.lock:
             if self._cut_at is not None and now >= self._cut_at:
-                self._context.cancel()
+                self._cancel()
                 return None
             session = self.session
             due = session.wake(now, ticks().pauses.excused(session.seen, now))
@@ -164,7 +166,7 @@ class ThreadedStream(Member):
             again: float | None = self._next_look(now)
         if due is Due.CUT:
             again = None
-            self._context.cancel()
+            self._cancel()
         elif due is Due.END:
             self._pool.submit(self.end)
         elif beat is not None:
@@ -172,8 +174,13 @@ class ThreadedStream(Member):
         self._tell()
         return again
 
+    def _cancel(self) -> None:
+        context = self._context
+        if context is not None:
+            context.cancel()
+
     def _next_look(self, now: float) -> float:
-        wanted = [now + LOOK, self.session.next_wakeup(), self._cut_at]
+        wanted = [now + self._held.look, self.session.next_wakeup(), self._cut_at]
         return min(instant for instant in wanted if instant is not None)
 
     def _tell(self) -> None:

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from grpc_heartbeat import _faults, _in_flight
-from grpc_heartbeat._call_events import rpc_events
+from grpc_heartbeat._call_events import rpc_ends, rpc_events
 from grpc_heartbeat._types import Metadata
 from grpc_heartbeat.core.deadline import inbound_deadline
 from grpc_heartbeat.core.scope import Reason, Scope
@@ -164,13 +164,14 @@ def deadline_of(context: Any, metadata: Metadata | None, now: float, arrived: fl
 
 def tell_started(scope: InboundScope, now: float, arrived: float | None) -> None:
     """Tell the observers of all RPCs that the handler of one starts."""
-    scope.entered = now
+    if rpc_ends.listening:
+        scope.entered = now
     delay = 0.0 if arrived is None else now - arrived
     rpc_events.emit(RpcStarted(now, scope.method, scope.remaining(now), delay))
 
 
 def handler_over(scope: InboundScope) -> None:
-    """Note that the handler has let go; tell those who have heard of its start. More than once is not too often."""
+    """Note that the handler has let go; tell those who hear of ends. More than once is not too often."""
     if scope.counted:
         scope.counted = False
         _in_flight.end()
@@ -180,7 +181,7 @@ def handler_over(scope: InboundScope) -> None:
     scope.entered = None
     now = monotonic()
     reason = scope.why(now)
-    rpc_events.emit(
+    rpc_ends.emit(
         RpcEnded(now, scope.method, scope.remaining(now), now - entered, None if reason is None else reason.value)
     )
 

@@ -23,6 +23,7 @@ __all__ = [
     "instrument",
     "sample_beats",
     "server_interceptors",
+    "trace_channel",
 ]
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         aio_server_interceptors,
         client_interceptors,
         server_interceptors,
+        trace_channel,
     )
     from grpc_heartbeat.telemetry.timeout_log import TimeoutLog
     from grpc_heartbeat.telemetry.timeout_sinks import JsonLinesSink, LoggingSink, OpenTelemetrySink
@@ -53,5 +55,6 @@ else:
             "instrument": "grpc_heartbeat.telemetry.instrumentation",
             "sample_beats": "grpc_heartbeat.telemetry.beats",
             "server_interceptors": "grpc_heartbeat.telemetry.rpc",
+            "trace_channel": "grpc_heartbeat.telemetry.rpc",
         },
     )

@@ -18,24 +18,26 @@ Attributes of both spans
     rpc.system.name           "grpc"
     rpc.method                "grpc_heartbeat.v1.Heartbeat/Keepalive", or ".../Ping"
 
+A missed beat's span has an error status and an event "heartbeat.missed". The span of a stream that is opened after another one
+has an event "heartbeat.reconnect", which says why that one ended, and a link to its opening. Verdicts and breaker have spans of
+their own (``verdict_spans.py``).
+
 A span whose provider is the API's no-op has no valid context: nothing is sent then, and the server starts a trace of its own.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat.config import BeatType, Identity
-from grpc_heartbeat.core import tracecontext
 from grpc_heartbeat.core.events import Event
-from grpc_heartbeat.core.frames import Beat, ServingStatus
+from grpc_heartbeat.core.frames import ServingStatus
 from grpc_heartbeat.core.heartbeat_events import (
     BeatAbandoned,
     BeatAcked,
@@ -48,13 +50,16 @@ from grpc_heartbeat.core.heartbeat_events import (
     StreamOpening,
 )
 from grpc_heartbeat.core.sampling import BeatSampler, Sampling
-
-KEEPALIVE = "grpc_heartbeat.v1.Heartbeat/Keepalive"
-PING = "grpc_heartbeat.v1.Heartbeat/Ping"
-BEAT_SPAN = f"{KEEPALIVE} beat"
-OPEN_SPAN = f"{KEEPALIVE} open"
-PING_SPAN = PING
-_SCOPE = "grpc_heartbeat.heartbeat"
+from grpc_heartbeat.telemetry.beat_context import (
+    BEAT_SPAN,
+    KEEPALIVE,
+    OPEN_SPAN,
+    SCOPE,
+    encode,
+    of_peer,
+    own,
+)
+from grpc_heartbeat.telemetry.verdict_spans import CHANGES, tell
 
 _sampler: BeatSampler | None = None
 
@@ -83,8 +88,15 @@ class BeatTracing:
     def __init__(
         self, identity: Identity, beat_type: BeatType, tracer_provider: trace.TracerProvider | None = None
     ) -> None:
-        self.tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
-        self.attributes = {**_own(identity, KEEPALIVE), "heartbeat.type": beat_type}
+        self.tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
+        self.attributes = {**own(identity, KEEPALIVE), "heartbeat.type": beat_type}
+        self.peer: dict[str, str] = {}
+        """What is known of the other side."""
+        self.opened: SpanContext | None = None
+        """The opening of the last stream that opened."""
+        self.ended: tuple[str, str] | None = None
+        """Why the last stream is over, and what kind of end that is."""
+        self._last: SpanContext | None = None
         self._sampling: Sampling | None = None
 
     def stream(self) -> ClientBeats:
@@ -97,6 +109,20 @@ class BeatTracing:
         if self._sampling is None or self._sampling.sampler is not sampler:
             self._sampling = Sampling(sampler)
         return SampledBeats(self, self._sampling)
+
+    def observe(self, event: Event, beats: ClientBeats | None) -> None:
+        """Hear an event of the heartbeat, in order; ``beats`` are the spans of its stream, if it has one."""
+        if beats is not None:
+            beats.observe(event)
+            self._last = beats.ended or self._last
+        if type(event) in CHANGES:
+            if self._sampling is not None:
+                self._sampling.notable = True
+            try:
+                links = [Link(context) for context in (self.opened, self._last) if context is not None]
+                tell(self.tracer, event, {**self.attributes, **self.peer}, links)
+            except Exception as error:
+                _faults.record("telemetry.beats.changed", error)
 
 
 class ClientBeats:
@@ -117,7 +143,7 @@ class ClientBeats:
     def start(self, sequence: int) -> bytes:
         """Begin the span of a beat that is about to be sent; return the trace context to send with it, or ``b""``."""
         try:
-            return _encode(self._begin(sequence).get_span_context())
+            return encode(self._begin(sequence).get_span_context())
         except Exception as error:
             _faults.record("telemetry.beats.start", error)
             return b""
@@ -158,21 +184,38 @@ class ClientBeats:
         elif isinstance(event, BeatAbandoned):
             self._end(event.sequence, "abandoned", event.why)
         elif isinstance(event, PeerIdentified):
-            self._attributes.update(_peer(event.identity), **{"upstream.zone": event.identity.zone})
+            self._tracing.peer = {**of_peer(event.identity), "upstream.zone": event.identity.zone}
+            self._attributes.update(self._tracing.peer)
         elif isinstance(event, StreamOpening):
-            self._open = self._tracing.tracer.start_span(
-                OPEN_SPAN, context=Context(), kind=SpanKind.CLIENT, attributes=self._attributes
-            )
+            self._start_opening()
         else:
             self._observe_opening(event)
 
+    def _start_opening(self) -> None:
+        tracing = self._tracing
+        links = [] if tracing.opened is None else [Link(tracing.opened)]
+        self._open = tracing.tracer.start_span(
+            OPEN_SPAN, context=Context(), kind=SpanKind.CLIENT, attributes=self._attributes, links=links
+        )
+        if tracing.ended is not None:
+            why, cause = tracing.ended
+            self._open.add_event("heartbeat.reconnect", {"heartbeat.why": why, "heartbeat.cause": cause})
+
     def _observe_opening(self, event: Event) -> None:
+        if isinstance(event, StreamFailed):
+            self._tracing.ended = event.why, event.cause
+        elif isinstance(event, PeerLeft):
+            self._tracing.ended = f"the peer said goodbye: {event.message or event.reason.name.lower()}", "goodbye"
+        elif isinstance(event, StreamClosed):
+            self._tracing.ended = event.why, "left"
         opening = self._open
         if opening is None:
             return
         if isinstance(event, StreamOpened):
             context = opening.get_span_context()
-            self._links = [Link(context)] if context.is_valid else []
+            if context.is_valid:
+                self._links = [Link(context)]
+                self._tracing.opened = context
         elif isinstance(event, StreamFailed):
             opening.set_status(Status(StatusCode.ERROR, event.why))
             opening.set_attribute("error.type", event.cause)
@@ -203,68 +246,3 @@ class ClientBeats:
     def _close(self, span: Span) -> None:
         span.end()
         self.ended = span.get_span_context()
-
-
-class ServerBeats:
-    """The server's spans, made after the fact: nothing of a span exists while the stream could end under it."""
-
-    def __init__(self, identity: Identity, tracer_provider: trace.TracerProvider | None = None) -> None:
-        self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
-        self._own = {**_own(identity, KEEPALIVE), "upstream.zone": identity.zone}
-
-    def answered(
-        self, beat: Beat, peer: Identity | None, started: int, *, ping: bool = False, ended: int | None = None
-    ) -> None:
-        """Record that ``beat``, which arrived at ``started`` (``time.time_ns()``), was answered at ``ended``, by default now.
-
-        Nothing is recorded of a beat whose client does not trace it.
-        """
-        if tracecontext.unsampled(beat.trace_context):
-            return
-        try:
-            attributes: dict[str, str | int] = {
-                **self._own,
-                **(_peer(peer) if peer is not None else {}),
-                "heartbeat.type": beat.type,
-                "heartbeat.sequence": beat.sequence,
-            }
-            if ping:
-                attributes["rpc.method"] = PING
-            span = self._tracer.start_span(
-                PING_SPAN if ping else BEAT_SPAN,
-                context=_parent(beat.trace_context),
-                kind=SpanKind.SERVER,
-                attributes=attributes,
-                start_time=started,
-            )
-            span.end(max(ended or time.time_ns(), started))  # wall clock: spans are dated
-        except Exception as error:
-            _faults.record("telemetry.beats.answered", error)
-
-
-def _own(identity: Identity, method: str) -> Mapping[str, str]:
-    return {
-        "service.name": identity.service,
-        "service.instance.id": identity.instance,
-        "cloud.availability_zone": identity.zone,
-        "rpc.system.name": "grpc",
-        "rpc.method": method,
-    }
-
-
-def _peer(identity: Identity) -> dict[str, str]:
-    return {"service.peer.name": identity.service, "heartbeat.peer.zone": identity.zone}
-
-
-def _encode(context: SpanContext) -> bytes:
-    if not context.is_valid:
-        return b""
-    return tracecontext.encode(tracecontext.TraceContext(context.trace_id, context.span_id, int(context.trace_flags)))
-
-
-def _parent(data: bytes) -> Context:
-    context = tracecontext.decode(data)
-    if context is None:
-        return Context()
-    remote = SpanContext(context.trace_id, context.span_id, is_remote=True, trace_flags=TraceFlags(context.flags))
-    return trace.set_span_in_context(NonRecordingSpan(remote), Context())

@@ -21,7 +21,7 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from grpc_heartbeat._call_events import call_events, rpc_events
+from grpc_heartbeat._call_events import call_events, rpc_ends, rpc_events
 from grpc_heartbeat.core.call_events import CallEndedEarly
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.server_events import RpcEnded, RpcStarted
@@ -37,11 +37,13 @@ class DeadlineFacts:
         """Begin."""
         call_events.add(self._hear_call)
         rpc_events.add(self._hear_rpc)
+        rpc_ends.add(self._hear_rpc)
 
     def stop(self) -> None:
         """Stop; spans keep what they have."""
         call_events.remove(self._hear_call)
         rpc_events.remove(self._hear_rpc)
+        rpc_ends.remove(self._hear_rpc)
 
     def _hear_call(self, event: Event) -> None:
         span = trace.get_current_span()

@@ -16,8 +16,10 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from grpc_heartbeat import _faults, deadline
+from grpc_heartbeat._grpcio_ended import status_of
 from grpc_heartbeat.errors import timeout_of
-from grpc_heartbeat.telemetry.rpc_spans import SCOPE, RpcSpan, untraced, with_trace
+from grpc_heartbeat.telemetry.propagation import with_trace
+from grpc_heartbeat.telemetry.rpc_spans import SCOPE, Current, RpcSpan, untraced
 
 
 class _Details(NamedTuple):
@@ -61,20 +63,30 @@ class TracingClientInterceptor(
     ) -> Any:
         if untraced(details.method):
             return continuation(details, request)
-        try:
-            rpc = RpcSpan(self._tracer, details.method, SpanKind.CLIENT, left_of(details.timeout))
-            details = _with_metadata(details, with_trace(details.metadata, rpc.span))
-        except Exception as error:
-            _faults.record("telemetry.rpc_client", error)
+        begun = begin(self._tracer, details.method, details.timeout, details.metadata)
+        if begun is None:
             return continuation(details, request)
-        with trace.use_span(rpc.span, record_exception=False, set_status_on_exception=False):
+        rpc, metadata = begun
+        with Current(rpc.span):
             try:
-                call = continuation(details, request)
+                call = continuation(_with_metadata(details, metadata), request)
             except BaseException as error:
                 rpc.end(grpc.StatusCode.UNKNOWN, repr(error))
                 raise
-        _end_with(call, rpc, may_be_single_threaded)
+        end_with(call, rpc, may_be_single_threaded)
         return call
+
+
+def begin(
+    tracer: trace.Tracer, method: str, timeout: float | None, metadata: Any
+) -> tuple[RpcSpan, list[tuple[str, Any]]] | None:
+    """Return the span of a call that is about to be made, and its metadata with the span's context. Never raises."""
+    try:
+        rpc = RpcSpan(tracer, method, SpanKind.CLIENT, left_of(timeout))
+        return rpc, with_trace(metadata, rpc.span)
+    except Exception as error:
+        _faults.record("telemetry.rpc_client", error)
+        return None
 
 
 def left_of(timeout: float | None) -> float | None:
@@ -96,34 +108,40 @@ def _with_metadata(details: Any, metadata: Any) -> CallDetails:
     )
 
 
-def _end_with(call: Any, rpc: RpcSpan, may_be_single_threaded: bool) -> None:
+def end_with(call: Any, rpc: RpcSpan, may_be_single_threaded: bool) -> None:
     """Have the span of ``rpc`` end with ``call``. Never raises."""
     try:
         if not hasattr(call, "add_callback"):  # another interceptor has put something else in its place
             rpc.end(grpc.StatusCode.OK)
             return
         if isinstance(call, grpc.Future) and call.done():
-            _ended(call, rpc)
+            ended(call, rpc)
             return
         started: Any = call
-        known = weakref.ref(started)  # its callbacks must not keep it alive: dropping it cancels it
-        if not started.add_callback(lambda: _ended(known(), rpc)):
-            _ended(call, rpc)
+        status = status_of(started)
+        if not started.add_callback(lambda: _asked(status, rpc)):
+            ended(call, rpc)
         elif may_be_single_threaded:
             # The end of a single-threaded stream is told to those only who read on.
-            weakref.finalize(call, rpc.end, grpc.StatusCode.CANCELLED).atexit = False
+            weakref.finalize(call, _asked, status, rpc).atexit = False
     except Exception as error:
         _faults.record("telemetry.rpc_client.end", error)
         rpc.end(grpc.StatusCode.UNKNOWN)
 
 
-def _ended(call: Any, rpc: RpcSpan) -> None:
+def _asked(status: Callable[[], Any], rpc: RpcSpan) -> None:
+    known = status()
+    if known is None:
+        rpc.end(grpc.StatusCode.CANCELLED, "the application dropped the call")
+    else:
+        ended(known, rpc)
+
+
+def ended(call: Any, rpc: RpcSpan) -> None:
+    """End the span of ``rpc`` with the status of ``call``, which is done. Never raises."""
     try:
-        if call is None:
-            rpc.end(grpc.StatusCode.CANCELLED, "the application dropped the call")
-        else:
-            code = call.code()
-            rpc.end(code, None if code is grpc.StatusCode.OK else call.details(), timeout_of(call))
+        code = call.code()
+        rpc.end(code, None if code is grpc.StatusCode.OK else call.details(), timeout_of(call))
     except Exception as error:  # what another interceptor has made
         _faults.record("telemetry.rpc_client.ended", error)
         rpc.end(grpc.StatusCode.UNKNOWN)

@@ -12,12 +12,11 @@ from typing import Any
 import grpc
 import grpc.aio
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat.errors import timeout_of
-from grpc_heartbeat.telemetry.rpc_client import left_of
-from grpc_heartbeat.telemetry.rpc_spans import SCOPE, RpcSpan, untraced, with_trace
+from grpc_heartbeat.telemetry.rpc_client import begin
+from grpc_heartbeat.telemetry.rpc_spans import SCOPE, Current, RpcSpan, untraced
 
 
 class AioTracingClientInterceptor(grpc.aio.ClientInterceptor):
@@ -30,27 +29,29 @@ class AioTracingClientInterceptor(grpc.aio.ClientInterceptor):
         method = details.method.decode() if isinstance(details.method, bytes) else details.method
         if untraced(method):
             return await continuation(details, request)
-        try:
-            rpc = RpcSpan(self._tracer, method, SpanKind.CLIENT, left_of(details.timeout))
-            metadata = grpc.aio.Metadata(*with_trace(details.metadata, rpc.span))
-            details = details._replace(metadata=metadata)
-        except Exception as error:
-            _faults.record("telemetry.rpc_client_aio", error)
+        begun = begin(self._tracer, method, details.timeout, details.metadata)
+        if begun is None:
             return await continuation(details, request)
-        with trace.use_span(rpc.span, record_exception=False, set_status_on_exception=False):
+        rpc, metadata = begun
+        with Current(rpc.span):
             try:
-                call = await continuation(details, request)
+                call = await continuation(details._replace(metadata=grpc.aio.Metadata(*metadata)), request)
             except asyncio.CancelledError:
                 rpc.end(grpc.StatusCode.CANCELLED)
                 raise
             except BaseException as error:
                 rpc.end(_code_of(error), str(error))
                 raise
-        try:
-            call.add_done_callback(lambda done: _ended(done, rpc))
-        except Exception:  # what another interceptor has made cannot tell
-            rpc.end(grpc.StatusCode.OK)
+        end_with(call, rpc)
         return call
+
+
+def end_with(call: Any, rpc: RpcSpan) -> None:
+    """Have the span of ``rpc`` end with ``call``. Never raises."""
+    try:
+        call.add_done_callback(lambda done: _ended(done, rpc))
+    except Exception:  # what another interceptor has made cannot tell
+        rpc.end(grpc.StatusCode.OK)
 
 
 def _code_of(error: BaseException) -> grpc.StatusCode:

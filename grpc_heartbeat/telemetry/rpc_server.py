@@ -17,7 +17,8 @@ from opentelemetry.trace import SpanKind
 from grpc_heartbeat import _faults
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.interceptors.handlers import HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.telemetry.rpc_spans import SCOPE, RpcSpan, parent_of, status_code, untraced
+from grpc_heartbeat.telemetry.propagation import parent_of
+from grpc_heartbeat.telemetry.rpc_spans import SCOPE, Current, RpcSpan, status_code, untraced
 
 
 class TracingServerInterceptor(grpc.ServerInterceptor):
@@ -56,11 +57,6 @@ def begin(tracer: trace.Tracer, method: str, context: Any) -> RpcSpan | None:
         return None
 
 
-def current(rpc: RpcSpan) -> Any:
-    """Return what makes the span of ``rpc`` current for a block."""
-    return trace.use_span(rpc.span, record_exception=False, set_status_on_exception=False)
-
-
 def _end(rpc: RpcSpan, context: Any, error: BaseException | None = None) -> None:
     """End with the status that ``context`` knows; ``error`` is what the handler has raised."""
     code = details = None
@@ -87,7 +83,7 @@ def _one(behavior: Behavior, method: str, tracer: trace.Tracer) -> Behavior:
         rpc = begin(tracer, method, context)
         if rpc is None:
             return behavior(request, context)
-        with current(rpc):
+        with Current(rpc.span):
             try:
                 response = behavior(request, context)
             except BaseException as error:
@@ -105,7 +101,7 @@ def _stream(behavior: Behavior, method: str, tracer: trace.Tracer) -> Behavior:
         if rpc is None:
             return behavior(request, context)
         _end_with_rpc(rpc, context)
-        with current(rpc):
+        with Current(rpc.span):
             try:
                 responses = behavior(request, context)
             except BaseException as error:
@@ -122,7 +118,7 @@ def _non_blocking(behavior: Behavior, method: str, tracer: trace.Tracer) -> Beha
         if rpc is None:
             return behavior(request, context, send_response)
         _end_with_rpc(rpc, context)
-        with current(rpc):
+        with Current(rpc.span):
             return behavior(request, context, send_response)
 
     return handle
@@ -151,7 +147,7 @@ class TracedResponses:
         return self
 
     def __next__(self) -> Any:
-        with current(self._rpc):
+        with Current(self._rpc.span):
             try:
                 return next(self._responses)
             except StopIteration:

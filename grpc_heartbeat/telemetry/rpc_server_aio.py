@@ -21,8 +21,8 @@ from opentelemetry import trace
 from grpc_heartbeat import _faults
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.interceptors.handlers import HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.telemetry.rpc_server import TracedResponses, begin, current
-from grpc_heartbeat.telemetry.rpc_spans import SCOPE, RpcSpan, status_code, untraced
+from grpc_heartbeat.telemetry.rpc_server import TracedResponses, begin
+from grpc_heartbeat.telemetry.rpc_spans import SCOPE, Current, RpcSpan, status_code, untraced
 
 
 class AioTracingServerInterceptor(grpc.aio.ServerInterceptor):
@@ -77,7 +77,7 @@ def _coroutine(behavior: Behavior, method: str, tracer: trace.Tracer) -> Behavio
         rpc = begin(tracer, method, context)
         if rpc is None:
             return await behavior(request, context)
-        with current(rpc):
+        with Current(rpc.span):
             try:
                 response = await behavior(request, context)
             except BaseException as error:
@@ -123,7 +123,7 @@ def _plain(behavior: Behavior, method: str, tracer: trace.Tracer) -> Behavior:
         if rpc is None:
             return behavior(request, context)
         noted = NotedContext(context, rpc)
-        with current(rpc):
+        with Current(rpc.span):
             try:
                 response = behavior(request, noted)
             except BaseException as error:
@@ -143,7 +143,7 @@ def _plain_stream(behavior: Behavior, method: str, tracer: trace.Tracer) -> Beha
             return behavior(request, context)
         noted = NotedContext(context, rpc)
         context.add_callback(lambda: _end_noted(rpc, noted, over=True))
-        with current(rpc):
+        with Current(rpc.span):
             try:
                 responses = behavior(request, noted)
             except BaseException as error:

@@ -16,12 +16,11 @@ are the server's own fault.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
 import grpc
-from opentelemetry import propagate, trace
+from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
@@ -103,6 +102,22 @@ class RpcSpan:
             span.set_status(Status(StatusCode.ERROR, f"{code.name}: {details}" if details else code.name))
 
 
+class Current:
+    """Makes a span current for a block, and does nothing else to it: ``trace.use_span`` takes three times as long."""
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self._token: Any = None
+
+    def __enter__(self) -> None:
+        self._token = context.attach(trace.set_span_in_context(self._span))
+
+    def __exit__(self, *_: object) -> None:
+        context.detach(self._token)
+
+
 def status_code(code: Any) -> grpc.StatusCode:
     """Return the status code that ``code``, gRPC's own or its number, stands for; ``None`` stands for OK."""
     if isinstance(code, grpc.StatusCode):
@@ -110,21 +125,3 @@ def status_code(code: Any) -> grpc.StatusCode:
     if code is None:
         return grpc.StatusCode.OK
     return _BY_NUMBER.get(code, grpc.StatusCode.UNKNOWN)
-
-
-def with_trace(metadata: Any, span: Span) -> list[tuple[str, Any]]:
-    """Return ``metadata`` with the context of ``span`` added, as the application's propagators write it.
-
-    gRPC's metadata may hold a key more than once, and everything else in it stays.
-    """
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier, trace.set_span_in_context(span))
-    added = [(key.lower(), value) for key, value in carrier.items()]
-    replaced = {key for key, _ in added}
-    return [*((key, value) for key, value in metadata or () if key not in replaced), *added]
-
-
-def parent_of(metadata: Any) -> Context:
-    """Return the context that a client has sent in ``metadata``."""
-    carrier: Mapping[str, str] = {key: value for key, value in reversed(list(metadata or [])) if isinstance(value, str)}
-    return propagate.extract(carrier)

@@ -25,7 +25,7 @@ class SampledBeats(ClientBeats):
         super().__init__(tracing)
         self._sampling = sampling
         self._untraced: dict[int, int] = {}
-        self._notable = True  # the first answer of a stream is a change of state
+        sampling.notable = True  # the first answer of a stream is a change of state
         self._status: ServingStatus | None = None
         ids = random.getrandbits(128) or 1, random.getrandbits(64) or 1
         self._not_sampled = tracecontext.encode(tracecontext.TraceContext(*ids, flags=0))
@@ -52,11 +52,11 @@ class SampledBeats(ClientBeats):
 
     def _matters(self, event: BeatAcked | BeatMissed | BeatAbandoned) -> bool:
         if isinstance(event, BeatMissed):
-            self._notable = True
+            self._sampling.notable = True
             return True
         if isinstance(event, BeatAbandoned):
             return False
-        changed = self._notable or event.ack.status is not self._status
-        self._notable = False
+        changed = self._sampling.notable or event.ack.status is not self._status
+        self._sampling.notable = False
         self._status = event.ack.status
         return self._sampling.slow(event.rtt) or changed

@@ -1,8 +1,8 @@
 """One structured record per call that ended early: to logging, to a file of JSON lines, to OpenTelemetry's logs.
 
-Theory of operation. The thread that met the early end makes a small record and puts it into a bounded queue
-(``core/record_queue.py``); that is all a call pays. A daemon thread of ours, started with the log, empties the queue a few
-times a second into the sinks. A sink that raises is dropped and the fault recorded.
+Theory of operation. The thread that met the early end notes it in a bounded queue (``core/record_queue.py``); that is all a
+call pays. A daemon thread of ours, started with the log, makes records of what is in the queue a few times a second and hands
+them to the sinks. A sink that raises is dropped and the fault recorded.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanContext
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._call_events import observe_calls, stop_observing_calls
@@ -25,6 +28,15 @@ __all__ = ["JsonLinesSink", "LoggingSink", "OpenTelemetrySink", "Sink", "Timeout
 
 _PAUSE = 0.2
 """Seconds between two rounds of writing."""
+
+
+class _Noted(NamedTuple):
+    """An early end, and what is known only where it is met."""
+
+    event: CallEndedEarly
+    unix_nano: int
+    span: SpanContext
+    load: dict[str, Any] | None
 
 
 class TimeoutLog:
@@ -56,7 +68,7 @@ class TimeoutLog:
         self._sinks = list(sinks)
         self._identity = identity or Identity()
         self._load = load
-        self._queue: RecordQueue[Record] = RecordQueue(capacity, per_second, clock())
+        self._queue: RecordQueue[_Noted] = RecordQueue(capacity, per_second, clock())
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -96,12 +108,15 @@ class TimeoutLog:
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, CallEndedEarly):
-            self._queue.offer(self._record(event), clock())
+            load = None if self._load is None else dict(self._load())
+            at = time.time_ns()  # wall clock: for people
+            noted = _Noted(event, at, trace.get_current_span().get_span_context(), load)
+            self._queue.offer(noted, clock())
 
-    def _record(self, event: CallEndedEarly) -> Record:
-        facts = event.facts
+    def _record(self, noted: _Noted) -> Record:
+        event, facts = noted.event, noted.event.facts
         record: dict[str, Any] = {
-            "time_unix_nano": time.time_ns(),  # wall clock: for people and other machines, never compared with ours
+            "time_unix_nano": noted.unix_nano,
             "method": event.method,
             "status": event.status,
             "layer": facts.layer,
@@ -114,10 +129,14 @@ class TimeoutLog:
             "peer": event.peer,
             "service": self._identity.service,
             "zone": self._identity.zone,
-            **_trace(),
         }
-        if self._load is not None:
-            record["load"] = dict(self._load())
+        span = noted.span
+        if span.is_valid:
+            record["trace_id"] = f"{span.trace_id:032x}"
+            record["span_id"] = f"{span.span_id:016x}"
+            record["trace_flags"] = int(span.trace_flags)
+        if noted.load is not None:
+            record["load"] = noted.load
         return record
 
     def _run(self) -> None:
@@ -131,7 +150,7 @@ class TimeoutLog:
             self._guarded(sink, sink.close)
 
     def _write(self) -> None:
-        records = self._queue.take()
+        records = [self._record(noted) for noted in self._queue.take()]
         if records:
             for sink in tuple(self._sinks):
                 if not self._guarded(sink, sink.write, records):
@@ -144,14 +163,3 @@ class TimeoutLog:
             _faults.record(f"timeout_log.{type(sink).__name__}", error)
             return False
         return True
-
-
-def _trace() -> dict[str, Any]:
-    """Return the ids of the span that is current, if there is one."""
-    from opentelemetry import trace  # loaded only where records are made
-
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return {}
-    flags = int(context.trace_flags)
-    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}", "trace_flags": flags}

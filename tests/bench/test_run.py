@@ -13,13 +13,15 @@ import pytest
 
 from bench import variants
 from bench.__main__ import main, parse
+from bench.figure import Figure
 from bench.harness import Quartiles, Row
-from bench.micro import MICROS, Figure
+from bench.micro import MICROS
 from bench.report import plain_figures, plain_table
 
 ROOT = Path(__file__).resolve().parents[2]
 UNARY = {"ours, connect", "ours, header"}
 STREAM = {"ours, idle"}
+OPENTELEMETRY = {"opentelemetry", "opentelemetry, batch"}
 CLIENTS = {
     "bare",
     "bare, budget by hand",
@@ -28,11 +30,23 @@ CLIENTS = {
     "ours in scope",
     "ours, all layers",
     "ours, interceptors",
-    "opentelemetry",
+    "ours, metrics",
+    "ours, tracing",
+    "tracing interceptors",
+    *OPENTELEMETRY,
     *UNARY,
     *STREAM,
 }
-SERVERS = {"bare", "no-op interceptor", "ours", "ours, scope only", "opentelemetry"}
+SERVERS = {
+    "bare",
+    "no-op interceptor",
+    "ours",
+    "ours, scope only",
+    "ours, metrics",
+    "ours, tracing",
+    "tracing interceptors",
+    *OPENTELEMETRY,
+}
 WANTED = {
     "client": {
         ("client", stack, kind, variant)
@@ -90,6 +104,8 @@ def test_a_quick_run_takes_every_figure(tmp_path: Path) -> None:
     assert 0 < figures["blocked caller", "freed, p50"]["value"] < 5000
     one, stock = (figures["timers", f"arm + disarm, {name}"] for name in ("the call is its timer", "threading.Timer"))
     assert one["value"] < stock["value"]
+    traced, sampled = (figures["telemetry", f"a beat, {which} traced"] for which in ("each", "one in a hundred"))
+    assert 0 < sampled["value"] < traced["value"]
     assert "micro cancel sync" in printed
     assert "at most 0.6" in printed
 
@@ -113,8 +129,8 @@ def test_a_wrong_command_line_is_refused(arguments: list[str]) -> None:
 
 def test_a_variant_that_cannot_be_imported_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.grpc", None)
-    assert {variant.name for variant in variants.sync_clients()} == CLIENTS - {"opentelemetry"}
-    assert {variant.name for variant in variants.aio_servers()} == SERVERS - {"opentelemetry"}
+    assert {variant.name for variant in variants.sync_clients()} == CLIENTS - OPENTELEMETRY
+    assert {variant.name for variant in variants.aio_servers()} == SERVERS - OPENTELEMETRY
     (line,) = variants.missing()
     assert line.startswith("opentelemetry.instrumentation.grpc is not measured: ")
 

@@ -130,8 +130,8 @@ def test_a_client_reopens_with_growing_pauses_until_a_beat_is_echoed() -> None:
     assert client.pause() == 1.0
 
 
-def test_a_peer_without_heartbeats_is_left_alone() -> None:
-    client = HeartbeatClient(HeartbeatPolicy(), PEER, 0.0, lambda: 0.5)
+def test_a_peer_without_heartbeats_is_left_alone_where_nothing_else_may_be_asked() -> None:
+    client = HeartbeatClient(HeartbeatPolicy(fallback=False), PEER, 0.0, lambda: 0.5)
     client.publish([failed("refused", opened=False)])
     assert client.pause() is not None
     client.publish([failed("unsupported", opened=False)])

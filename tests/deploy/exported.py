@@ -30,11 +30,6 @@ class _Meter:
     def __init__(self, meter: Any) -> None:
         self._meter = meter
 
-    def create_counter(self, name: str, unit: str = "", description: str = "") -> Any:
-        counter = self._meter.create_counter(name, unit, description)
-        counter.add(1)
-        return counter
-
     @property
     def create_histogram(self) -> Any:
         @functools.wraps(self._meter.create_histogram)  # the library looks at the arguments that it takes
@@ -46,10 +41,14 @@ class _Meter:
         return create
 
     def create_observable_gauge(self, name: str, callbacks: Any, unit: str = "", description: str = "") -> Any:
-        def one(_: CallbackOptions) -> list[Observation]:
-            return [Observation(1)]
+        return self._meter.create_observable_gauge(name, [_one], unit, description)
 
-        return self._meter.create_observable_gauge(name, [one], unit, description)
+    def create_observable_counter(self, name: str, callbacks: Any, unit: str = "", description: str = "") -> Any:
+        return self._meter.create_observable_counter(name, [_one], unit, description)
+
+
+def _one(_: CallbackOptions) -> list[Observation]:
+    return [Observation(1)]
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def test_rules_and_dashboards_ask_for_labels_that_metrics_have() -> None:
     asked += [expression for dashboard in dashboards().values() for expression in expressions(dashboard)]
     used = {label for expression in asked for label in labels_of(expression)}
     assert used - documented - everywhere == set()
-    assert {"service", "zone", "status", "layer", "cause"} <= used
+    assert {"service", "zone", "status", "layer", "cause", "verdict", "side", "kind", "engine", "driver"} <= used
 
 
 def test_rules_ask_for_metrics_that_exist() -> None:
@@ -166,6 +166,12 @@ def test_rules_say_what_they_should() -> None:
         ("recording.yaml", 'rate1m{status="missed"}', 'rate1m{status="lost"}'),
         ("alerts.yaml", 'state="down"', 'state="late"'),
         ("alerts.yaml", "for: 30s", "for: 90s"),
+        ("alerts.yaml", 'verdict="stuck"', 'verdict="late"'),
+        ("alerts.yaml", 'verdict="overloaded"', 'verdict="late"'),
+        ("alerts.yaml", "(grpc_heartbeat_breakers)", '(grpc_heartbeat_breakers{state="open"})'),
+        ("alerts.yaml", 'kind="first"', 'kind="again"'),
+        ("alerts.yaml", 'event="refused"', 'event="opened"'),
+        ("recording.yaml", "by (job, instance, driver)", "by (job, instance)"),
     ],
 )
 def test_the_tests_of_the_rules_find_a_wrong_one(tmp_path: Path, file: str, right: str, wrong: str) -> None:

@@ -204,6 +204,14 @@ class AioClient(Client):
         self._loop.run(self.channel.close())
 
 
+SERVERS: dict[str, Callable[..., Server]] = {
+    "sync": SyncServer,
+    "sync threads": ThreadedServer,
+    "aio": AioServer,
+    "aio public": PublicAioServer,
+}
+"""By stack and engine."""
+
 ENGINES = ("sync", "aio", "sync public", "aio public")
 """The engines of a client's stream."""
 
@@ -213,14 +221,6 @@ def use_engine(monkeypatch: pytest.MonkeyPatch, public: bool) -> None:
     for driver, seam in ((client, _grpcio_client_stream), (client_aio, _grpcio_client_stream_aio)):
         monkeypatch.setattr(driver, "method_of", (lambda _: None) if public else seam.method_of)
 
-
-SERVERS: dict[str, Callable[..., Server]] = {
-    "sync": SyncServer,
-    "sync threads": ThreadedServer,
-    "aio": AioServer,
-    "aio public": PublicAioServer,
-}
-"""By stack and engine."""
 
 CLIENTS: dict[str, Callable[..., Client]] = {"sync": SyncClient, "aio": AioClient}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import selectors
 import socket
 import threading
+import time
 from types import TracebackType
 
 
@@ -19,6 +21,10 @@ class Relay:
         self._selector = selectors.DefaultSelector()
         self._flow = threading.Event()
         self._flow.set()
+        self._passed: dict[object, float] = {}
+        self._forget_before = 0.0
+        self._forgotten = threading.Event()
+        self._forgotten.set()
         self._stopping = False
         self.connections = 0
         self._sockets: list[socket.socket] = []
@@ -30,6 +36,15 @@ class Relay:
 
     def thaw(self) -> None:
         self._flow.set()
+
+    def forget(self, idle: float = 0.0) -> None:
+        """Pass nothing more on of the connections that there are, and do not close them; new ones are relayed.
+
+        ``idle``: only of those on which nothing passed for so many seconds.
+        """
+        self._forget_before = time.monotonic() - idle if idle else math.inf
+        self._forgotten.clear()
+        self._forgotten.wait()
 
     def __enter__(self) -> Relay:
         self._thread.start()
@@ -47,12 +62,20 @@ class Relay:
 
     def _run(self) -> None:
         while not self._stopping:
+            if not self._forgotten.is_set():
+                self._forget()
             for key, _ in self._selector.select(0.02):
                 self._flow.wait()
                 if key.data is None:
                     self._accept()
                 else:
                     self._pass_on(key.fileobj, key.data)  # type: ignore[arg-type]
+
+    def _forget(self) -> None:
+        for key in list(self._selector.get_map().values()):
+            if key.data is not None and self._passed[key.fileobj] <= self._forget_before:
+                self._selector.unregister(key.fileobj)
+        self._forgotten.set()
 
     def _accept(self) -> None:
         near, _ = self._listener.accept()
@@ -61,11 +84,13 @@ class Relay:
         for here, there in ((near, far), (far, near)):
             self._selector.register(here, selectors.EVENT_READ, there)
             self._sockets.append(here)
+            self._passed[here] = time.monotonic()
 
     def _pass_on(self, here: socket.socket, there: socket.socket) -> None:
         try:
             data = here.recv(65536)
             there.sendall(data)
+            self._passed[here] = self._passed[there] = time.monotonic()
         except OSError:  # also for an end that was closed a moment ago
             data = b""
         if not data:

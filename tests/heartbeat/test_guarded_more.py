@@ -72,6 +72,25 @@ def test_a_process_that_is_frozen_and_thaws(guard: Guard, process: tuple[subproc
     assert usable < BOUND + 1
 
 
+def test_a_drain_ends_no_call_though_the_server_is_gone_for_new_ones(guard: Guard) -> None:
+    business = Business()
+    client = guard(business.target)
+    client.up()
+    call = client.start(client.ways[0], HANG)
+    wait_until(lambda: business.hanging == 1)
+    business.board.drain("new version")
+    wait_until(lambda: client.heartbeat().state == "draining")
+    stopping = business.server.stop(30)
+    client.wait(closed=False)
+    wait_until(lambda: client.breaker().generation > 1)
+    assert not call.done()
+    business.released.set()
+    assert call.result(5) in (HANG, [HANG])
+    stopping.wait(5)
+    client.close()
+    business.close()
+
+
 @pytest.mark.slow
 def test_a_server_whose_loop_is_blocked_is_stuck_and_its_transport_answers(guard: Guard) -> None:
     serving = LoopThread()

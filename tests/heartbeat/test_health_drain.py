@@ -25,7 +25,7 @@ from grpc_heartbeat.heartbeat import calls, codec
 from grpc_heartbeat.heartbeat.held import HeldStreams
 from grpc_heartbeat.heartbeat.pool import DaemonPool
 from grpc_heartbeat.heartbeat.threaded_stream import ThreadedStream
-from grpc_heartbeat.telemetry.beats import ServerBeats
+from grpc_heartbeat.telemetry.server_beats import ServerBeats
 from tests.heartbeat.ends import CLIENT, SERVER, STEADY, Client, Server, SyncServer
 from tests.heartbeat.raw_watch import RawWatch
 from tests.peers import OPTIONS, PATIENCE, LoopThread, wait_until

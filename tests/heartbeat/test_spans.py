@@ -15,7 +15,8 @@ from grpc_heartbeat.core import tracecontext
 from grpc_heartbeat.core.heartbeat_events import BeatAbandoned, BeatAcked, BeatMissed, StreamOpening
 from grpc_heartbeat.heartbeat import codec
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
-from grpc_heartbeat.telemetry.beats import BEAT_SPAN, OPEN_SPAN, BeatTracing
+from grpc_heartbeat.telemetry.beat_context import BEAT_SPAN, OPEN_SPAN
+from grpc_heartbeat.telemetry.beats import BeatTracing
 from tests.heartbeat.ends import CLIENT, IMPATIENT, QUICK, SERVER, Client, Server, Spans
 from tests.heartbeat.relay import Relay
 from tests.peers import wait_until

@@ -94,7 +94,7 @@ def test_an_advised_interval_slows_the_client_down(serve: Serve, beat: Beat) -> 
 
 
 def test_a_server_without_heartbeats_is_unsupported_and_left_alone(serve: Serve, beat: Beat) -> None:
-    client = beat(serve(heartbeats=False).target)
+    client = beat(serve(heartbeats=False).target, HeartbeatPolicy(interval=0.05, fallback=False))
     known = client.wait("unsupported")
     assert "UNIMPLEMENTED" in known.last_error
     wait_until(client.rests)

@@ -22,7 +22,7 @@ from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.frames import Hello
 from grpc_heartbeat.core.heartbeat_events import BeatAcked
 from grpc_heartbeat.heartbeat import calls, codec
-from grpc_heartbeat.heartbeat.held import held_streams
+from grpc_heartbeat.heartbeat.held import held_reports
 from tests import leaks
 from tests.heartbeat.ends import CHANNEL_OPTIONS, AioServer, Server, SyncServer
 from tests.peers import LoopThread, wait_until
@@ -184,4 +184,4 @@ async def until_left(server: Server) -> None:
 
 def streams_of(server: Server) -> int:
     """Return how many streams the server holds, by its own account."""
-    return sum(report.streams for report in held_streams())
+    return sum(report.streams for report in held_reports())

@@ -16,7 +16,7 @@ from opentelemetry.instrumentation import grpc as instrumentation
 from opentelemetry.trace import SpanKind, StatusCode
 
 import grpc_heartbeat
-from grpc_heartbeat import Timeouts, telemetry
+from grpc_heartbeat import Timeouts, _grpcio, telemetry
 from grpc_heartbeat.telemetry.rpc_spans import SCOPE
 from tests.channel import ways, ways_aio
 from tests.heartbeat.ends import Spans
@@ -297,3 +297,40 @@ def _sorted(spans: Spans) -> list[Any]:
 
 def test_all_kinds_are_served() -> None:
     assert set(KINDS) == set(STYLES["sync"])
+
+
+class _Slow(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Holds up whoever hears of the end of a call after it."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        call = continuation(client_call_details, request)
+        call.add_callback(partial(self.go_on.wait, PATIENCE))
+        return call
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return self.intercept_unary_unary(continuation, client_call_details, request)
+
+
+@pytest.mark.parametrize("public_api_only", [False, True], ids=["seam", "public api"])
+@pytest.mark.parametrize("way", ["future", "unary_stream"])
+@pytest.mark.parametrize("ours", [True, False], ids=["our channel", "plain channel"])
+def test_a_call_that_is_dropped_after_its_end_was_not_cancelled(
+    ours: bool, way: str, public_api_only: bool, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if public_api_only:
+        monkeypatch.setattr(_grpcio, "usable", lambda: False)
+    server = SyncServer(STYLES["sync"])
+    slow = _Slow()
+    make: Any = grpc_heartbeat.insecure_channel if ours else grpc.insecure_channel
+    with make(server.target) as inner:
+        tracing = telemetry.client_interceptors(tracer_provider=spans.provider)
+        channel = grpc.intercept_channel(inner, *tracing, slow)
+        assert ways.WAYS[way](channel, [b"ok"], timeout=PATIENCE) in (b"answer", [b"answer"] * 3)
+        slow.go_on.set()
+        settled(spans, 1)
+    server.close()
+    # Without the seam nobody can tell that from a call that was dropped before its end.
+    assert one(spans, SpanKind.CLIENT).attributes["rpc.grpc.status_code"] == (1 if public_api_only else 0)

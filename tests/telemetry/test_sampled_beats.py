@@ -14,7 +14,9 @@ from grpc_heartbeat import telemetry
 from grpc_heartbeat.core import tracecontext
 from grpc_heartbeat.core.frames import Ack, Beat, ServingStatus
 from grpc_heartbeat.core.heartbeat_events import BeatAbandoned, BeatAcked, BeatMissed
-from grpc_heartbeat.telemetry.beats import BEAT_SPAN, BeatTracing, ClientBeats, ServerBeats
+from grpc_heartbeat.telemetry.beat_context import BEAT_SPAN
+from grpc_heartbeat.telemetry.beats import BeatTracing, ClientBeats
+from grpc_heartbeat.telemetry.server_beats import ServerBeats
 from tests.heartbeat import ends
 from tests.heartbeat.ends import CLIENT, SERVER, Spans
 from tests.peers import LoopThread, wait_until

@@ -14,7 +14,7 @@ from grpc_heartbeat import telemetry
 from grpc_heartbeat.demo.receiver import Receiver
 from grpc_heartbeat.demo.traces import BEAT, complete, grow
 from grpc_heartbeat.telemetry import deadline_facts
-from grpc_heartbeat.telemetry.beats import BEAT_SPAN, OPEN_SPAN
+from grpc_heartbeat.telemetry.beat_context import BEAT_SPAN, OPEN_SPAN
 from grpc_heartbeat.telemetry.deadline_facts import NAMESPACE
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tracing.md").read_text("utf-8")
