@@ -15,7 +15,7 @@ PYTEST_AGAIN ?= --reruns 2 -rR
 BENCH_ARGS ?=
 TYPED := grpc_heartbeat tests tools $(sort $(patsubst %/,%,$(dir $(wildcard bench/*.py examples/*.py))))
 
-.PHONY: help setup demo test test-oldest peers test-peers bench proto proto-check wheel-files clean
+.PHONY: help setup demo test test-oldest peers test-peers bench proofs proto proto-check wheel-files clean
 .PHONY: check lint types imports rules proto-lint
 
 help: ## show this list
@@ -37,8 +37,13 @@ peers: .peers/.fetched ## fetch etcd, Envoy, nginx, HAProxy, Caddy and Prometheu
 test-peers: .peers/.fetched $(VENV)/.installed-test ## run the tests that talk to programs of others
 	@$(PY) -m pytest -m peers $(PYTEST_ARGS)
 
-bench: $(VENV)/.installed-test ## measure against bare grpcio
+bench: $(VENV)/.installed-test ## measure against bare grpcio, and thousands of heartbeats against such as are written today
 	@$(PY) -m bench $(BENCH_ARGS)
+
+proofs: $(VENV)/.installed-test ## a million simulated connections, detection of real faults, false alarms (an hour)
+	@$(PY) -m bench.simulation
+	@$(PY) -m bench.detection
+	@$(PY) -m bench.false_alarms
 
 check: lint types imports rules proto-lint proto-check ## lint, types, import rules, generated code fresh
 

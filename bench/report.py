@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
+from bench.comparison import Comparison
 from bench.figure import Figure
 from bench.harness import Quartiles, Row
 
@@ -34,14 +35,21 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, rows: Sequence[Row], figures: Sequence[Figure], settings: dict[str, Any]) -> None:
-    """Write rows and figures with the environment and the settings of the run."""
+def write_json(
+    path: Path,
+    rows: Sequence[Row],
+    figures: Sequence[Figure],
+    comparisons: Sequence[Comparison],
+    settings: dict[str, Any],
+) -> None:
+    """Write rows, figures and comparisons with the environment and the settings of the run."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "environment": environment(),
         "settings": settings,
         "rows": [dataclasses.asdict(row) for row in rows],
         "figures": [dataclasses.asdict(figure) for figure in figures],
+        "comparisons": [comparison.content() for comparison in comparisons],
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -4,7 +4,7 @@ It prints its port and takes orders on its standard input. ``block SECONDS``: th
 SECONDS``: every worker of the pool sleeps, and calls wait behind them (sync). ``burn SECONDS THREADS``: threads compute.
 ``stall PAUSE EVERY SECONDS``: the loop, or whoever wants the interpreter, stands still for a while, now and then.
 ``fatten PAUSE`` and ``collect EVERY SECONDS``: collections of garbage that take that long. ``standstill`` answers with the
-longest time for which the process did not run as it should, since the last time it was asked.
+longest time for which the process did not run as it should, and how much CPU it got, since the last time it was asked.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def obey(special: dict[str, Callable[..., None]]) -> None:
         order, *words = line.split()
         at = time.monotonic()
         if order == "standstill":
-            answer(at=at, longest=pulse.take())
+            answer(at=at, **pulse.take())
         else:
             orders[order](*map(float, words))
             answer(at=at)

@@ -17,12 +17,14 @@ class Pulse:
 
     def __init__(self) -> None:
         self._longest = 0.0
+        self._taken = time.monotonic(), time.process_time()
         threading.Thread(target=self._run, daemon=True).start()
 
-    def take(self) -> float:
-        """Return the longest standstill of this process since the last call, in seconds."""
+    def take(self) -> dict[str, float]:
+        """Return, since the last call, the ``longest`` standstill of this process in seconds, and the ``cores`` it had."""
+        before, self._taken = self._taken, (time.monotonic(), time.process_time())
         longest, self._longest = self._longest, 0.0
-        return longest
+        return {"longest": longest, "cores": (self._taken[1] - before[1]) / (self._taken[0] - before[0])}
 
     def _run(self) -> None:
         last = time.monotonic()

@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 
 from bench import comparison, report
-from bench.streams import scheduler
-from bench.streams.run import DESIGNS, QUICK, SECTIONS, Effort, run_section
+from bench.streams.run import QUICK, Effort
+from bench.streams.suite import NAMES, measure, steps
 
 RESULTS = Path(__file__).parents[1] / "results" / "streams.json"
-NAMES = (scheduler.SECTION, *map(str, SECTIONS))
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,29 +42,6 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     if not any(arguments.only in name for name in NAMES):
         parser.error(f"nothing has {arguments.only!r} in its name: {', '.join(NAMES)}")
     return arguments
-
-
-def measure(only: str, effort: Effort, progress: report.Progress) -> list[comparison.Comparison]:
-    """Measure what has ``only`` in its name."""
-    found: list[comparison.Comparison] = []
-    if only in scheduler.SECTION:
-        progress.section(scheduler.SECTION)
-        found += scheduler.compare(effort.streams, effort.rate, effort.seconds / 2)
-        progress.step()
-    for section in SECTIONS:
-        if only in str(section):
-
-            def before(design: str, name: str = str(section)) -> None:
-                progress.section(f"{name}, {design}")
-                progress.step()
-
-            found += run_section(section, effort, before)
-    return found
-
-
-def steps(only: str) -> int:
-    """Return how many steps of progress there will be."""
-    return (only in scheduler.SECTION) + len(DESIGNS) * sum(only in str(section) for section in SECTIONS)
 
 
 def main(argv: list[str] | None = None) -> int:

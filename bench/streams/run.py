@@ -113,13 +113,13 @@ UNITS = {
 }
 
 
-def run_section(section: Section, effort: Effort, before: Callable[[str], None]) -> list[Comparison]:
-    """Measure all designs of a section; ``before`` hears of each."""
+def run_section(section: Section, effort: Effort, after_design: Callable[[], None]) -> list[Comparison]:
+    """Measure all designs of a section."""
     found: dict[str, Figures] = {}
     for design in DESIGNS:
-        before(design)
         trial = _serve if section.side == "server" else _beat
         found[design] = trial(section, design, effort)
+        after_design()
     return [_comparison(section, name, found) for name in UNITS]
 
 
@@ -181,7 +181,7 @@ def _beat_paced(section: Section, design: str, streams: int, effort: Effort) -> 
         subject.ask("hold", 1, interval, 1)
         channels = streams if section.apart else 1
         figures = _held(subject, streams, lambda: subject.ask("hold", streams, interval, channels))
-        time.sleep(effort.seconds / 10)
+        time.sleep(max(interval, effort.seconds / 10))  # until each has beaten in its turn
         subject.ask("mark")
         echo.ask("mark")
         time.sleep(max(effort.seconds, 2.5 * interval))
