@@ -13,11 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
 from collections.abc import Awaitable
 from typing import Any
 
 from grpc_heartbeat import _faults, _grpcio
+
+
+class _NoBatchError(Exception):
+    """Never raised: there are no batches."""
+
+
+BatchError: type[Exception] = _NoBatchError
+"""What awaiting a batch raises when its RPC has ended."""
 
 try:
     from grpc._cython import cygrpc
@@ -27,13 +34,9 @@ try:
     _Receive: Any = _cygrpc.ReceiveMessageOperation
     _Send: Any = _cygrpc.SendMessageOperation
     _execute_batch: Any = _cygrpc.execute_batch
-    BatchError: type[Exception] = _cygrpc.ExecuteBatchError
-    _works = inspect.iscoroutinefunction(_execute_batch) or callable(_execute_batch)
+    BatchError = _cygrpc.ExecuteBatchError
+    _works = True
 except (ImportError, AttributeError):  # pragma: no cover - a later grpcio
-
-    class BatchError(Exception):  # type: ignore[no-redef]
-        """Never raised: there are no batches."""
-
     _works = False
 
 

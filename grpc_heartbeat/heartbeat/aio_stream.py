@@ -82,7 +82,7 @@ class AioStream(Member):
         """Whether a joined operation is under way, so that nothing can be written."""
         self.gave_up = False
         """Whether the stream is to be ended from here."""
-        self._context = context
+        self._context: Any = context
         self._task = asyncio.current_task()
         self._outbox: list[Frame] | None = None
         self._taken: asyncio.Future[None] | None = None

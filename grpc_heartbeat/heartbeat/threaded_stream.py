@@ -53,7 +53,7 @@ class ThreadedStream(Member):
         self.lock = threading.Lock()
         """Guards the session. Sending is guarded by a lock of its own, because it may block."""
         self._held = held
-        self._context = context
+        self._context: Any = context
         self._send = send
         self._pool = pool
         self._sending = threading.Lock()
@@ -133,7 +133,7 @@ class ThreadedStream(Member):
         self._tell()
         with self._sending:
             self._ended = True
-            self._send = self._context = None  # the wheel has our place until its time, and would have the RPC's memory
+            self._context = self._send = None  # the wheel has our place until its time, and would have the RPC's memory
 
     def part(self, reason: str) -> None:
         """Say goodbye, and end the stream when the client had its time to; cut it if the client does not take the goodbye."""
