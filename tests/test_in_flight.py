@@ -9,6 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from grpc_heartbeat import _in_flight
+from grpc_heartbeat.interceptors.inbound import InboundScope
+from grpc_heartbeat.interceptors.responses import ScopedResponses
+from grpc_heartbeat.interceptors.server_state import ServerState
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +52,16 @@ def test_no_step_is_lost_between_threads_and_readings(monkeypatch: pytest.Monkey
 def test_who_does_not_count_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_in_flight, "counted", False)
     assert _in_flight.in_flight() is None
+
+
+def test_a_stream_that_is_dropped_between_two_responses_is_not_in_flight() -> None:
+    state = ServerState()
+    before = _in_flight.in_flight()
+    scope = InboundScope(None, state.method("/test.Chain/UnaryStream"))
+    scope.counted = True
+    _in_flight.begin(None)
+    responses = ScopedResponses([b"first", b"second"], scope)
+    assert next(iter(responses)) == b"first"
+    assert _in_flight.in_flight() != before
+    del responses
+    assert _in_flight.in_flight() == before
