@@ -70,6 +70,11 @@ class Ticks:
         """How many are queued."""
         return self._wheel.members
 
+    def queued(self) -> list[Member]:
+        """Return them, soonest first, for leak checks."""
+        with self._lock:
+            return self._wheel.queued()
+
     def gc_paused(self, seconds: float) -> None:
         """Note a garbage collection that ends now."""
         now = self.now()

@@ -23,7 +23,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from grpc_heartbeat import _timers
+from grpc_heartbeat import _ticks, _timers
 
 PATIENCE = 3.0
 """Seconds that a thread, task or socket may take to go away after its test."""
@@ -96,6 +96,7 @@ PROBES = [
     Probe("thread", live_threads, describe_thread),
     Probe("socket", open_sockets, describe_socket),
     Probe("timer", _timers.armed),
+    Probe("member of the wheel", lambda: _ticks.ticks().queued()),  # its alarm is one timer for all of them
 ]
 
 

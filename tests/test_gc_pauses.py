@@ -72,8 +72,8 @@ def test_pauses_are_told_while_somebody_listens() -> None:
     _gc_pauses.watch(one)
     _gc_pauses.watch(other)
     took = collect_for_a_while()
-    assert max(one.heard) <= took
-    assert max(one.heard) >= _gc_pauses.SHORTEST
+    assert one.heard[-1] <= took  # those before it may be of the garbage's making
+    assert one.heard[-1] >= _gc_pauses.SHORTEST
     assert other.heard == one.heard
     _gc_pauses.unwatch(one)
     assert installed()

@@ -125,6 +125,15 @@ class Wheel:
             self._numbers.clear()
             self._left = 0
 
+    def queued(self) -> list[Member]:
+        """Return the members that are queued, soonest first."""
+        return [
+            member
+            for number, members in sorted(self._slots.items())
+            for member in dict.fromkeys(members)
+            if member.slot == number
+        ]
+
     def next_wakeup(self) -> float | None:
         """Return the instant of the first slot in use, or ``None``."""
         return self._numbers[0] * BASE if self._numbers else None

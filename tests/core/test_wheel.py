@@ -126,6 +126,7 @@ class WheelMachine(RuleBasedStateMachine):
             assert isinstance(member, Sleeper)
             assert self.wanted.pop(member) <= self.now + 1e-9
         assert self.wheel.members == len(self.wanted)
+        assert set(self.wheel.queued()) == set(self.wanted)
         for member, due in self.wanted.items():
             assert due + member.grain * BASE > self.now - 1e-9
 
