@@ -117,6 +117,7 @@ def test_as_many_successes_as_the_policy_says() -> None:
     it = opened(successes=3)
     for number in (1, 2):
         probe = it.probe(101.0)
+        assert probe is not None
         assert probe == Probe(1, number)
         assert it.probe(101.0) is None, "one at a time"
         it.probed(probe, OK, 101.0)
