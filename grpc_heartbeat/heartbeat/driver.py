@@ -210,7 +210,7 @@ class Heartbeat(Member):
         except Exception as error:
             _faults.record("heartbeat.tick", error)
         with self._lock:
-            due = self._armed = self._next_due(now)
+            due = self._armed = math.inf if self._rests() else self._next_due(now)
         return None if due == math.inf else due
 
     def _turn(self, now: float) -> None:
@@ -322,7 +322,10 @@ class Heartbeat(Member):
     def _at_rest(self) -> bool:
         """Tell whether the heartbeat is closed and its last stream has ended."""
         with self._lock:
-            return self._closing and self._session is None and self._stream is None and not self._parting
+            return self._rests()
+
+    def _rests(self) -> bool:
+        return self._closing and self._session is None and self._stream is None and not self._parting
 
     def _rest(self) -> None:
         if self._started:
