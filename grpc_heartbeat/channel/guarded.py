@@ -87,7 +87,7 @@ class GuardedChannel(Channel):
         return self.switch.current.channel
 
     @property
-    def connection(self) -> Any:  # type: ignore[override]
+    def connection(self) -> Any:  # type: ignore[override]  # as above
         """What is known of the present connection."""
         return self._inner.connection
 

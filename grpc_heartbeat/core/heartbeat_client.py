@@ -158,6 +158,8 @@ class HeartbeatClient:
 
     def next_wakeup(self, now: float) -> float | None:
         """Return the instant at which to call :meth:`wake`, or ``None`` while nothing is awaited. Ask after each change."""
+        if self._closed:
+            return None
         wakeup = self._judge.next_wakeup(now)
         for other in (None if self.breaker is None else self.breaker.next_wakeup(now), self._levels.retry_at):
             if wakeup is None or (other is not None and other < wakeup):

@@ -141,6 +141,17 @@ def test_a_peer_without_heartbeats_is_left_alone_where_nothing_else_may_be_asked
     assert client.snapshot.state == "unsupported"
 
 
+def test_nothing_is_awaited_of_a_peer_after_the_closing_not_even_that_it_learns_heartbeats() -> None:
+    client = HeartbeatClient(HeartbeatPolicy(), PEER, 0.0, lambda: 0.5)
+    client.opening(0.0)
+    client.publish([failed("unsupported", opened=False)])
+    client.opening(1.0)
+    client.publish([StreamOpened(1.0), ACKED])
+    assert client.next_wakeup(1.0) is not None
+    client.close(2.0, "enough")
+    assert client.next_wakeup(2.0) is None
+
+
 def test_closing_is_told_once() -> None:
     client = HeartbeatClient(HeartbeatPolicy(), PEER, 0.0, lambda: 0.5)
     assert client.close(1.0, "enough") == HeartbeatClosed(1.0, "enough")
