@@ -43,7 +43,7 @@ def method_in(details: str, kind: str) -> bool:
     return f"/{kind}" in details or "/front.End/Buy" in details
 
 
-def check_left_alone(cell: Cell, outcome: Outcome) -> None:
+def check_left_alone(outcome: Outcome) -> None:
     """Check that the call came to its own good end."""
     assert outcome.error is None, f"{outcome.facts} {outcome.error!r}"
     assert outcome.responses
