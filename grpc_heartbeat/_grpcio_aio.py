@@ -1,4 +1,4 @@
-"""What leans on a private name of grpc.aio: reading the initial metadata of a unary-unary call before its response.
+"""What leans on private names of grpc.aio: initial metadata of a unary-unary call before its response, cancels without a leak.
 
 grpc.aio does all of a unary-unary call in one batch, so the server's acceptance is seen together with the response. Done in
 two batches at the same time, of which one only reads the initial metadata, nothing changes on the wire, and next to nothing in
@@ -8,6 +8,9 @@ cost. grpc.aio's call object stays what it is. Only the object of gRPC's C libra
 ``split`` does it to a call that was just made, and says False where it cannot be done: the call is left as it was, and the
 caller makes its next ones by public API alone (``single_response_aio``), which is complete but dearer. What goes wrong before
 anything was sent is recorded, the call is made in one batch, and no other is split any more.
+
+``cancel`` cancels a call as its own method does, but lets what is under way in gRPC's C library come to its end. grpc.aio
+cancels its task as well, and then never frees what the batch has allocated: about 1 KB per call (grpc/grpc#43360).
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from grpc_heartbeat import _faults, _grpcio
 
 _cygrpc: Any = None
 _UnaryUnaryCall: Any = None
+_UnaryStreamCall: Any = None
+_cancel_rpc: Any = None
 _InitialMetadataFlags: Any = None
 _Receive: tuple[Any, ...] = ()
 _Send: tuple[Any, ...] = ()
@@ -36,6 +41,7 @@ try:
 
     _cygrpc = cygrpc
     _UnaryUnaryCall, _InitialMetadataFlags = _call.UnaryUnaryCall, cast("Any", _channel)._InitialMetadataFlags
+    _UnaryStreamCall, _cancel_rpc = _call.UnaryStreamCall, cast("Any", _call).Call.cancel
     _Receive = (
         _cygrpc.ReceiveInitialMetadataOperation,
         _cygrpc.ReceiveMessageOperation,
@@ -77,6 +83,22 @@ def split(call: Any, wait_for_ready: bool | None) -> bool:
         _give_up(error)
         return False
     return True
+
+
+def cancel(call: Any) -> bool:
+    """Cancel ``call``; return False if it was over.
+
+    Whoever waits for it is told when gRPC's batch has ended, which the cancel sees to.
+    """
+    if type(call) is _UnaryUnaryCall:
+        task = getattr(call, "_invocation_task", None)
+    elif type(call) is _UnaryStreamCall:
+        task = getattr(call, "_send_unary_request_task", None)
+    else:
+        task = None
+    if task is None or not _grpcio.usable() or getattr(task.get_coro(), "cr_await", None) is None:
+        return bool(call.cancel())  # not one of grpc.aio's own, or nothing of it is under way
+    return bool(_cancel_rpc(call))
 
 
 def _give_up(error: Exception) -> None:
@@ -123,14 +145,10 @@ class SplitCall:
         except Exception as error:
             _give_up(error)
             return await self._in_one(request, metadata, context)
-        reading = _HeaderReading(self, headers)
-        try:
-            reading.step()
-            await _execute_batch(self._call, batch, self._loop)
-            if self._initial_metadata is None:
-                await self._told(self._header_waiters)
-        finally:
-            reading.stop()
+        _HeaderReading(self, headers).step()
+        await _execute_batch(self._call, batch, self._loop)
+        if self._initial_metadata is None:
+            await self._told(self._header_waiters)
         self._set_status(_Status(status.code(), status.details(), status.trailing_metadata(), status.error_string()))
         return response.message() if self.is_ok() else None
 
@@ -216,18 +234,17 @@ class SplitCall:
 class _HeaderReading:
     """Reads the initial metadata of ``call`` in a batch of its own. Its coroutine is driven by hand, which saves a task."""
 
-    __slots__ = ("_call", "_operation", "_waiting", "_work")
+    __slots__ = ("_call", "_operation", "_work")
 
     def __init__(self, call: SplitCall, operation: Any) -> None:
         self._call = call
         self._operation = operation
         self._work = _execute_batch(call._call, (operation,), call._loop)
-        self._waiting: asyncio.Future[Any] | None = None
 
     def step(self, _: object = None) -> None:
         """Go on: to the start of the batch, and from its end."""
         try:
-            self._waiting = waiting = self._work.send(None)
+            waiting = self._work.send(None)
         except StopIteration:
             self._call._set_initial_metadata(self._operation.initial_metadata())
         except _cygrpc.ExecuteBatchError:
@@ -238,10 +255,6 @@ class _HeaderReading:
             waiting._asyncio_future_blocking = False  # what a task does with what it is given to wait for
             waiting.add_done_callback(self.step)
 
-    def stop(self) -> None:
-        """Wait no longer, if it is still waited for."""
-        if self._waiting is not None:
-            self._waiting.cancel()
 
 
 def _wake(waiters: list[asyncio.Future[None]]) -> None:

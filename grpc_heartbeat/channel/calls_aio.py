@@ -21,6 +21,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from grpc_heartbeat import _grpcio_aio
 from grpc_heartbeat._types import AioStreamStreamCall, AioStreamUnaryCall, AioUnaryStreamCall, AioUnaryUnaryCall
 from grpc_heartbeat.channel.flight_aio import COUNTS_CANCELS, Flight, cancel_requests, forget_cancel_request
 from grpc_heartbeat.channel.single_response_aio import SingleResponse
@@ -58,7 +59,7 @@ class _Limited:
 
     def cancel(self) -> bool:
         flight = self._flight
-        if not self._call.cancel():
+        if not _grpcio_aio.cancel(self._call):
             return False
         flight.cancelled = True
         flight.release()

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from grpc_heartbeat import _abandoned, _faults
+from grpc_heartbeat import _abandoned, _faults, _grpcio_aio
 from grpc_heartbeat._call_events import call_events, tell_flight_ended
 from grpc_heartbeat._loop_timers import loop_timers
 from grpc_heartbeat.channel.connection_aio import UNKNOWN, Connection
@@ -344,7 +344,7 @@ class Flight(Timer):
             return
         self.verdict = verdict  # first: the call's done-callbacks run inside cancel()
         self.release()
-        if not call.cancel():
+        if not _grpcio_aio.cancel(call):
             self.verdict = None
             return
         self.wake()
@@ -372,7 +372,7 @@ class Flight(Timer):
 
     def _abandon(self, call: Any) -> None:
         self.release()
-        call.cancel()
+        _grpcio_aio.cancel(call)
 
     # How the end is told.
 

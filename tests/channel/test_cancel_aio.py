@@ -1,0 +1,103 @@
+"""A cancel of ours ends a call of grpc.aio as its own does, but lets gRPC's batch come to its end, which frees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from grpc_heartbeat import _grpcio_aio
+from tests.conformance.peers import Server
+from tests.peers import PATIENCE
+
+needs_private_names = pytest.mark.skipif(not _grpcio_aio.usable(), reason="only grpcio's public API may be used")
+
+Cancel = Callable[[Any], bool]
+both = pytest.mark.parametrize(
+    "cancel", [_grpcio_aio.cancel, lambda call: bool(call.cancel())], ids=["ours", "grpcio's"]
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.close()
+
+
+async def _read(call: Any) -> Any:
+    return await call.read()
+
+
+async def _await(call: Any) -> Any:
+    return await call
+
+
+async def _end(call: Any, wait: Callable[[Any], Awaitable[Any]]) -> dict[str, Any]:
+    """Return all that a cancelled call says of its end."""
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(wait(call), PATIENCE)
+    return {
+        "code": await call.code(),
+        "details": await call.details(),
+        "done": call.done(),
+        "cancelled": call.cancelled(),
+        "again": call.cancel(),
+    }
+
+
+@both
+@pytest.mark.parametrize("rounds", [0, 1, 3, 30])
+@pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
+async def test_a_cancelled_call_says_the_same(server: Server, cancel: Cancel, rounds: int, streams: bool) -> None:
+    opened: Any = grpc.aio.insecure_channel(server.target)
+    async with opened as channel:
+        call = (
+            channel.unary_stream("/any.Hold/UnaryStream")(b"x")
+            if streams
+            else channel.unary_unary("/any.Hold/UnaryUnary")(b"x")
+        )
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        assert cancel(call)
+        assert await _end(call, _read if streams else _await) == {
+            "code": grpc.StatusCode.CANCELLED,
+            "details": "Locally cancelled by application!",
+            "done": True,
+            "cancelled": True,
+            "again": False,
+        }
+        assert not cancel(call)
+
+
+@needs_private_names
+async def test_the_batch_that_is_under_way_comes_to_its_end(server: Server) -> None:
+    opened: Any = grpc.aio.insecure_channel(server.target)
+    async with opened as channel:
+        token = "under way"
+        watched = server.watch(token)
+        call: Any = channel.unary_unary("/any.Hold/UnaryUnary")(b"x", metadata=(("token", token),))
+        assert await asyncio.to_thread(watched.started.wait, PATIENCE)
+        task = call._invocation_task
+        assert _grpcio_aio.cancel(call)
+        await asyncio.wait({task}, timeout=PATIENCE)
+        assert not task.cancelled()
+        assert task.result() is grpc.aio.EOF
+        assert await asyncio.to_thread(watched.over.wait, PATIENCE)
+
+
+async def test_other_kinds_are_cancelled_by_their_own_method() -> None:
+    class Call:
+        asked = 0
+
+        def cancel(self) -> bool:
+            self.asked += 1
+            return True
+
+    call = Call()
+    assert _grpcio_aio.cancel(call)
+    assert call.asked == 1
