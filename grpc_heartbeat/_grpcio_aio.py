@@ -256,7 +256,6 @@ class _HeaderReading:
             waiting.add_done_callback(self.step)
 
 
-
 def _wake(waiters: list[asyncio.Future[None]]) -> None:
     for waiter in waiters:
         if not waiter.done():
