@@ -8,11 +8,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from grpc_heartbeat import _faults, _in_flight
-from grpc_heartbeat._call_events import rpc_ends, rpc_events
+from grpc_heartbeat._call_events import rpc_ends, rpc_starts
 from grpc_heartbeat._types import Metadata
 from grpc_heartbeat.core.deadline import inbound_deadline
 from grpc_heartbeat.core.scope import Reason, Scope
-from grpc_heartbeat.core.server_events import RpcEnded, RpcStarted
+from grpc_heartbeat.core.server_events import RpcEnded
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.server_state import end_scope
 
@@ -163,11 +163,10 @@ def deadline_of(context: Any, metadata: Metadata | None, now: float, arrived: fl
 
 
 def tell_started(scope: InboundScope, now: float, arrived: float | None) -> None:
-    """Tell the observers of all RPCs that the handler of one starts."""
+    """Tell those who hear of it that the handler of an RPC starts."""
     if rpc_ends.listening:
         scope.entered = now
-    delay = 0.0 if arrived is None else now - arrived
-    rpc_events.emit(RpcStarted(now, scope.method, scope.remaining(now), delay))
+    rpc_starts.tell(scope.method, now, scope.remaining(now), 0.0 if arrived is None else now - arrived)
 
 
 def handler_over(scope: InboundScope) -> None:

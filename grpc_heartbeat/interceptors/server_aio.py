@@ -24,7 +24,7 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat import _faults, _in_flight
-from grpc_heartbeat._call_events import rpc_events
+from grpc_heartbeat._call_events import rpc_starts
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.core.admission import ServerStats
@@ -134,7 +134,7 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope 
     if method.works:
         scope.counted = True
         _in_flight.begin(None)
-    if rpc_events.listening:
+    if rpc_starts.listening:
         tell_started(scope, now, arrived)
     return scope
 

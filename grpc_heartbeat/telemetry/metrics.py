@@ -14,7 +14,7 @@ from typing import Any
 
 from opentelemetry import metrics
 
-from grpc_heartbeat._call_events import beat_events, call_events, rpc_events
+from grpc_heartbeat._call_events import beat_events, call_events, rpc_events, rpc_starts
 from grpc_heartbeat.telemetry.beat_metrics import BeatMetrics
 from grpc_heartbeat.telemetry.instruments import Instruments
 from grpc_heartbeat.telemetry.process_metrics import ProcessMetrics
@@ -38,6 +38,7 @@ class Metrics:
         """Begin to listen."""
         self._instruments.running = True
         call_events.add(self._rpcs.hear_call)
+        rpc_starts.add(self._rpcs.hear_start)
         rpc_events.add(self._rpcs.hear_rpc)
         beat_events.add(self._beats.hear)
         self._process.start()
@@ -46,6 +47,7 @@ class Metrics:
         """Stop to listen. Instruments cannot be taken back: they keep what they have."""
         self._instruments.running = False
         call_events.remove(self._rpcs.hear_call)
+        rpc_starts.remove(self._rpcs.hear_start)
         rpc_events.remove(self._rpcs.hear_rpc)
         beat_events.remove(self._beats.hear)
         self._process.stop()
