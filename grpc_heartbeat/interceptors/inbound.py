@@ -114,18 +114,36 @@ class SyncScope(InboundScope):
 class AioScope(InboundScope):
     """On the asyncio stack, the end of an RPC is a cancel of its task, which looks like any other.
 
+    It is made and becomes current when the RPC arrives, which saves setting another variable. Until its handler begins it
+    passes for one that has finished: nothing is inherited from it.
+
+    Args:
+        metadata: The RPC's invocation metadata: asking the context for it would parse it again.
+        arrived: When it arrived.
+
     Attributes:
-        context: What the handler gets.
+        context: What the handler gets; ``None`` before it begins.
         accepting: The same, if the RPC may be accepted early.
         limit: The server's own limit, if there is one.
         task: The RPC's task while its handler runs; of handlers that are plain functions, none.
     """
 
+    deadline: float | None = None
+    source = ""
+    method = ""
+    finished = True
+    context: Any = None
     accepting: AcceptingContext | None = None
     limit: AioLimit | None = None
-    task: asyncio.Task[Any] | None
+    task: asyncio.Task[Any] | None = None
 
-    def __init__(self, deadline: float | None, method: Method, context: Any) -> None:
+    def __init__(self, metadata: Metadata | None, arrived: float | None) -> None:
+        self.metadata = metadata
+        self.arrived = arrived
+
+    def begin(self, deadline: float | None, method: Method, context: Any) -> None:
+        """The RPC's handler begins, in the task that runs now."""
+        self.finished = False
         self.deadline = deadline
         self.source = method.source
         self.method = method.path

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 
@@ -38,10 +37,6 @@ from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.plain_aio import PlainHandler
 from grpc_heartbeat.interceptors.server_state import ServerState
 from grpc_heartbeat.interceptors.speaking import speaks
-
-_inbound: ContextVar[tuple[Any, float | None]] = ContextVar("grpc_heartbeat.inbound", default=(None, None))
-"""The metadata of the RPC and when it arrived. Left for the handler by ``intercept_service``, which runs
-in the same task: asking the context for the metadata again would parse it again."""
 
 _UNKNOWN: tuple[Any, Any] = (None, None)
 
@@ -83,13 +78,15 @@ class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        inbound = handler_call_details.invocation_metadata, arrived
-        _inbound.set(inbound)
         try:
             known, wrapped = self._handlers.entries.get(handler_call_details.method, _UNKNOWN)
             if known is not handler:
                 wrapped = self._handlers.get(handler_call_details.method, handler)
-            return wrapped.watched(*inbound) if isinstance(wrapped, PlainHandler) else wrapped
+            metadata = handler_call_details.invocation_metadata
+            if isinstance(wrapped, PlainHandler):
+                return wrapped.watched(metadata, arrived)
+            current_scope.set(AioScope(metadata, arrived))
+            return wrapped
         except Exception as error:
             _faults.record("server.wrap_aio", error)
             return handler
@@ -112,25 +109,28 @@ class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope | str:
-    """Make the scope of an RPC current whose handler is about to start, or return why it is not to be started."""
+    """Begin the scope of an RPC whose handler is about to start, or return why it is not to be started."""
     now = monotonic()
-    metadata, arrived = _inbound.get()
+    scope = current_scope.get()
+    if type(scope) is not AioScope or scope.context is not None:  # somebody has put it away, or calls the handler again
+        scope = AioScope(None, None)
+        current_scope.set(scope)
+    arrived = scope.arrived
     own = refusal = None
-    deadline = deadline_of(context, metadata, now, arrived)
+    deadline = deadline_of(context, scope.metadata, now, arrived)
     if method.limits is not None:
         deadline, own, refusal = method.server.admit(method, deadline, now, arrived)
     elif deadline is not None and deadline <= now:
         refusal = method.server.expired(method, now)
     if refusal is not None:
         return refusal
-    scope = AioScope(deadline, method, context)
+    scope.begin(deadline, method, context)
     if early is not None and not method.speaks:
         scope.context = scope.accepting = AcceptingContext(context, method, now)
         early.watch(scope.accepting, asyncio.get_running_loop())
     if own is not None:
         scope.limit = AioLimit(scope, method, own, now)
         start(scope.limit, own, scope, asyncio.get_running_loop())
-    current_scope.set(scope)
     if method.works:
         scope.counted = True
         _in_flight.begin(None)
