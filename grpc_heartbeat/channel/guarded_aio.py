@@ -15,7 +15,6 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.aio import Channel
 from grpc_heartbeat.channel.breaker_face import ChannelBreaker
 from grpc_heartbeat.channel.flight_aio import on_loop
@@ -25,12 +24,21 @@ from grpc_heartbeat.channel.guarded_calls_aio import (
     GuardedUnaryStream,
     GuardedUnaryUnary,
 )
+from grpc_heartbeat.channel.kinds import Kind, Signature
 from grpc_heartbeat.channel.switch import Ears, Switch
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.policy import TimeoutPolicy
 
 if TYPE_CHECKING:
     from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
+
+
+_KINDS = {
+    "unary_unary": GuardedUnaryUnary,
+    "unary_stream": GuardedUnaryStream,
+    "stream_unary": GuardedStreamUnary,
+    "stream_stream": GuardedStreamStream,
+}
 
 
 class _Fitter:
@@ -153,42 +161,6 @@ class GuardedChannel(Channel):
                 return
             await self.wait_for_state_change(state)
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
+    def _method(self, kind: Kind, signature: Signature) -> Any:
         self._start_heartbeat()
-        return GuardedUnaryUnary(self, (method, request_serializer, response_deserializer, _registered_method))
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        self._start_heartbeat()
-        return GuardedUnaryStream(self, (method, request_serializer, response_deserializer, _registered_method))
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        self._start_heartbeat()
-        return GuardedStreamUnary(self, (method, request_serializer, response_deserializer, _registered_method))
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        self._start_heartbeat()
-        return GuardedStreamStream(self, (method, request_serializer, response_deserializer, _registered_method))
+        return _KINDS[kind](self, signature)

@@ -26,8 +26,6 @@ from grpc_heartbeat import _faults, _in_flight
 from grpc_heartbeat._call_events import rpc_starts
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat._types import Behavior
-from grpc_heartbeat.core.admission import ServerStats
-from grpc_heartbeat.core.events import Observers
 from grpc_heartbeat.interceptors.accepting_aio import AcceptingContext, EarlyAccept
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
@@ -35,13 +33,13 @@ from grpc_heartbeat.interceptors.inbound import AioScope, deadline_of, handler_o
 from grpc_heartbeat.interceptors.limiting_aio import AioLimit, limited, start
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.plain_aio import PlainHandler
-from grpc_heartbeat.interceptors.server_state import ServerState
+from grpc_heartbeat.interceptors.server_state import Asked, ServerState
 from grpc_heartbeat.interceptors.speaking import speaks
 
 _UNKNOWN: tuple[Any, Any] = (None, None)
 
 
-class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
+class AioDeadlineServerInterceptor(Asked, grpc.aio.ServerInterceptor):
     """Opens a scope for each inbound RPC. Put it first, so that it sees the handlers of all others wrapped already.
 
     The arguments are those of ``server_interceptors``.
@@ -51,23 +49,6 @@ class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
         self._state = ServerState(policy, accept_after)
         self._early: dict[float, EarlyAccept] = {}
         self._handlers = HandlerCache(self._wrap)
-
-    @property
-    def observers(self) -> Observers:
-        """Those who hear of RPCs that are started, rejected, ended or accepted early (``grpc_heartbeat.events``)."""
-        return self._state.observers
-
-    def stats(self) -> ServerStats:
-        """Return what was counted since the interceptor was made."""
-        return self._state.stats()
-
-    def drain(self, *, cancel: bool = False) -> None:
-        """Tell handlers that the server is shutting down: ``deadline.reason()`` says ``"draining"`` to those that ask.
-
-        With ``cancel``, also end the outbound calls of all handlers, now and from now on. There is no way back. Call it
-        before ``await server.stop(grace)``.
-        """
-        self._state.drain(cancel)
 
     async def intercept_service(
         self,
