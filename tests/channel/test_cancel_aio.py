@@ -10,7 +10,9 @@ import grpc
 import grpc.aio
 import pytest
 
+import grpc_heartbeat
 from grpc_heartbeat import _grpcio_aio
+from tests import leaks
 from tests.conformance.peers import Server
 from tests.peers import PATIENCE
 
@@ -101,3 +103,34 @@ async def test_other_kinds_are_cancelled_by_their_own_method() -> None:
     call = Call()
     assert _grpcio_aio.cancel(call)
     assert call.asked == 1
+
+
+class _CancelsWhenMade(grpc.aio.UnaryUnaryClientInterceptor):
+    """Cancels the task that waits for the call in the round of the loop in which the call was made."""
+
+    waiting: asyncio.Task[Any]
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        call = await continuation(client_call_details, request)
+        asyncio.get_running_loop().call_soon(self.waiting.cancel)
+        return call
+
+
+async def test_a_task_that_is_cancelled_when_interceptors_have_made_its_call_cancels_that(server: Server) -> None:
+    """By itself, grpcio leaves that call to its deadline, and so it does on a channel that was given interceptors."""
+    interceptor, token = _CancelsWhenMade(), "just made"
+    watched = server.watch(token)
+    inner = grpc.aio.insecure_channel(server.target, interceptors=[interceptor])
+    async with grpc_heartbeat.aio.wrap_channel(inner) as channel:
+
+        async def call() -> Any:
+            return await channel.unary_unary("/any.Hold/UnaryUnary")(
+                b"x", timeout=PATIENCE, metadata=(("token", token),)
+            )
+
+        interceptor.waiting = task = asyncio.create_task(call())
+        await asyncio.wait({task}, timeout=PATIENCE)
+        assert task.cancelled()
+        await leaks.end_of_tasks()
+        over = watched.over.wait if watched.started.is_set() else lambda _: True  # it may never have got there
+        assert await asyncio.to_thread(over, PATIENCE / 2)
