@@ -54,8 +54,10 @@ async def _end(call: Any, wait: Callable[[Any], Awaitable[Any]]) -> dict[str, An
 
 @both
 @pytest.mark.parametrize("rounds", [0, 1, 3, 30])
-@pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
-async def test_a_cancelled_call_says_the_same(server: Server, cancel: Cancel, rounds: int, streams: bool) -> None:
+@pytest.mark.parametrize("kind", ["unary", "split", "stream"])
+async def test_a_cancelled_call_says_the_same(server: Server, cancel: Cancel, rounds: int, kind: str) -> None:
+    streams = kind == "stream"
+    told: list[Any] = []
     opened: Any = grpc.aio.insecure_channel(server.target)
     async with opened as channel:
         call = (
@@ -63,6 +65,9 @@ async def test_a_cancelled_call_says_the_same(server: Server, cancel: Cancel, ro
             if streams
             else channel.unary_unary("/any.Hold/UnaryUnary")(b"x")
         )
+        if kind == "split":
+            _grpcio_aio.split(call, None)
+        call.add_done_callback(told.append)
         for _ in range(rounds):
             await asyncio.sleep(0)
         assert cancel(call)
@@ -74,6 +79,9 @@ async def test_a_cancelled_call_says_the_same(server: Server, cancel: Cancel, ro
             "again": False,
         }
         assert not cancel(call)
+        await leaks.end_of_tasks()
+        assert told == [call]
+        assert await call.details() == "Locally cancelled by application!"
 
 
 @needs_private_names
@@ -83,6 +91,7 @@ async def test_the_batch_that_is_under_way_comes_to_its_end(server: Server) -> N
         token = "under way"
         watched = server.watch(token)
         call: Any = channel.unary_unary("/any.Hold/UnaryUnary")(b"x", metadata=(("token", token),))
+        assert _grpcio_aio.split(call, None)
         assert await asyncio.to_thread(watched.started.wait, PATIENCE)
         task = call._invocation_task
         assert _grpcio_aio.cancel(call)
