@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from grpc_heartbeat._grpcio import unary_intercepted
+from grpc_heartbeat._grpcio_aio import unary_intercepted
 from grpc_heartbeat._types import (
     AioStreamStreamBase,
     AioStreamUnaryBase,
