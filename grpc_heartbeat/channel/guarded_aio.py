@@ -18,13 +18,13 @@ from grpc_heartbeat import _faults
 from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.aio import Channel
 from grpc_heartbeat.channel.breaker_face import ChannelBreaker
-from grpc_heartbeat.channel.flight_aio import on_loop
 from grpc_heartbeat.channel.guarded_calls_aio import (
     GuardedStreamStream,
     GuardedStreamUnary,
     GuardedUnaryStream,
     GuardedUnaryUnary,
 )
+from grpc_heartbeat.channel.loops_aio import on_loop
 from grpc_heartbeat.channel.switch import Ears, Switch
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.policy import TimeoutPolicy
