@@ -32,6 +32,9 @@ from grpc_heartbeat.policy import TimeoutPolicy
 if TYPE_CHECKING:
     from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
 
+_TELLING = 0.25
+"""Seconds that calls which ended with their connection have to come back through interceptors, whose tasks a close cancels."""
+
 
 class _Fitter:
     """Makes, moves to and closes channels. It does not know the guarded channel, which may be dropped."""
@@ -56,14 +59,16 @@ class _Fitter:
             on_loop(self._loop, self._close, channel)
 
     def _close(self, channel: Channel) -> None:
-        task = asyncio.get_running_loop().create_task(_closed(channel), name="grpc-heartbeat closes a connection")
+        task = asyncio.get_running_loop().create_task(
+            _closed(channel, _TELLING), name="grpc-heartbeat closes a connection"
+        )
         self.closing.add(task)
         task.add_done_callback(self.closing.discard)
 
 
-async def _closed(channel: Channel) -> None:
+async def _closed(channel: Channel, grace: float | None = None) -> None:
     try:
-        await channel.close()
+        await channel.close(grace)
     except Exception as error:
         _faults.record("channel.close_aio", error)
 
