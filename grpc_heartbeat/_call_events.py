@@ -105,8 +105,11 @@ class CallInFlight(Protocol):
     method: str
     started: float
     limit: float | None
-    origin: Context | None
     reported: bool
+
+    @property
+    def origin(self) -> Context | None:
+        """The context in which it was made."""
 
 
 def tell_ended(

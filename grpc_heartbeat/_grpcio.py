@@ -1,14 +1,12 @@
-"""Everything that leans on a private name of grpcio.
+"""Blocking calls of the sync stack that can be ended by another thread, and whether grpcio's private names may be used at all.
 
-Four things are had by it that the public API of the sync stack does not give.
+Two things are had here that the public API does not give; the other ``_grpcio*`` modules have more, and ask ``usable`` first.
 
 - *The handle of a blocking call.* ``stub.Method(request)`` creates its call inside grpcio by ``Channel.segregated_call`` and
   blocks on it. A multicallable that was made interruptible here passes that call to the ``CancelHandle`` which the calling
   thread has set up, so that another thread can cancel it.
 - *When the server has accepted a call.* grpcio reads a unary call's initial metadata together with its response. On request
   (``CancelHandle.split``, ``calling.split``) it is read on its own, and its arrival is noted. The wire sees no difference.
-- *The channel's state*, without a thread that watches it.
-- *Sending beside the application*: a message on a stream whose application iterator is quiet, without a thread in between.
 
 The private names are looked for when a multicallable is prepared, and tried out once per process, by a call that goes
 nowhere. Where one is missing or has changed (a later grpcio, another kind of channel), the functions here say so by their
@@ -21,7 +19,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import grpc
 
@@ -29,9 +27,6 @@ from grpc_heartbeat import _faults
 
 _GrpcioChannel: Any = None
 _ReceiveHeaders: Any = None
-_event_handler: Any = None
-_SendMessage: Any = None
-_SEND_MESSAGE: Any = None
 
 try:
     from grpc import _channel
@@ -41,15 +36,9 @@ try:
     _GrpcioChannel, _ReceiveHeaders = _channel.Channel, _compiled.ReceiveInitialMetadataOperation
 except (ImportError, AttributeError):  # pragma: no cover - a later grpcio
     pass
-else:
-    try:
-        _event_handler = cast("Any", _channel)._event_handler
-        _SendMessage, _SEND_MESSAGE = _compiled.SendMessageOperation, _compiled.OperationType.send_message
-    except AttributeError:  # pragma: no cover - a later grpcio
-        _event_handler = _SendMessage = _SEND_MESSAGE = None
 
 _PUBLIC_API_ONLY = os.environ.get("GRPC_HEARTBEAT_PUBLIC_API_ONLY", "") not in ("", "0")
-_MAX_LAYERS = 32
+MAX_LAYERS = 32
 """Interceptors that may be stacked on a channel before we stop looking for what is underneath."""
 
 _BATCHES = 6
@@ -208,7 +197,7 @@ class _SplittingCalls:
         return self._managed_call(*args)
 
 
-def interruptible(multicallable: Any, layers: int = _MAX_LAYERS) -> bool:
+def interruptible(multicallable: Any, layers: int = MAX_LAYERS) -> bool:
     """Let a ``CancelHandle`` reach the blocking calls of ``multicallable``; return whether that is possible.
 
     Its futures can then be split, too. Interceptors' multicallables are followed down to grpcio's own.
@@ -216,7 +205,7 @@ def interruptible(multicallable: Any, layers: int = _MAX_LAYERS) -> bool:
     return layers > 0 and usable() and _prepare(multicallable, layers)
 
 
-def _prepare(multicallable: Any, layers: int = _MAX_LAYERS) -> bool:
+def _prepare(multicallable: Any, layers: int = MAX_LAYERS) -> bool:
     channel = getattr(multicallable, "_channel", None)
     if isinstance(channel, _InterruptibleChannel):
         return True
@@ -273,74 +262,6 @@ def multicallable_of(continuation: Any) -> Any:
         if name == "self":
             return cell.cell_contents
     return None
-
-
-def state_reader(channel: Any) -> Callable[[bool], int] | None:
-    """Return what tells the state of ``channel`` (or of a multicallable's), or ``None`` if that cannot be had.
-
-    It takes whether to connect, returns the first part of a ``grpc.ChannelConnectivity``'s value, and raises ``ValueError``
-    once the channel is closed.
-    """
-    for _ in range(_MAX_LAYERS if usable() else 0):
-        reader = getattr(channel, "check_connectivity_state", None)
-        if reader is not None:
-            found: Callable[[bool], int] = reader
-            return found
-        thunk = getattr(channel, "_thunk", None)
-        if (
-            thunk is not None
-        ):  # of an interceptor's multicallable: what it has to do with a channel is made for each call
-            method = getattr(channel, "_method", None)
-            channel = None if method is None else thunk(method)
-        else:
-            channel = getattr(channel, "_channel", None) or getattr(channel, "_inner", None)
-        if channel is None:
-            break
-    return None
-
-
-def plain_channel(channel: Any) -> Any:
-    """Return grpcio's own channel under interceptors, or ``channel`` itself where it cannot be found."""
-    found = channel
-    for _ in range(_MAX_LAYERS if usable() else 0):
-        if _GrpcioChannel is not None and isinstance(found, _GrpcioChannel):
-            return found
-        found = getattr(found, "_channel", None) or getattr(found, "_inner", None)
-        if found is None:
-            break
-    return channel
-
-
-def headers_seen(call: Any) -> bool | None:
-    """Tell whether the initial metadata of a call object has come, without waiting; ``None`` if that cannot be had.
-
-    Only what was ``split`` or streams responses has it before the response.
-    """
-    state: Any = getattr(call, "_state", None) if usable() else None
-    return state.initial_metadata is not None if hasattr(state, "initial_metadata") else None
-
-
-def single_threaded(call: Any) -> bool:
-    """Tell whether ``call`` is grpcio's single-threaded response stream, which only its reader's thread may ask things."""
-    return type(call).__name__.startswith("_SingleThreaded")
-
-
-def cancel_at_once(call: Any, code: grpc.StatusCode, details: str) -> bool:
-    """Cancel a call object without waiting for a lock; return False, and do nothing, if that cannot be had.
-
-    A single-threaded response stream holds its lock while its initial metadata is waited for, and ``cancel()`` waits for the
-    lock; it ends with ``code`` and ``details``. Others end as by ``cancel()``.
-    """
-    if not usable() or not hasattr(call, "_state"):
-        return False
-    if not hasattr(call, "_consume_next_event"):
-        call.cancel()
-        return True
-    inner: Any = getattr(call, "_call", None)
-    if not hasattr(inner, "cancel"):
-        return False
-    inner.cancel(code.value[0], details)
-    return True
 
 
 def reword(error: Any, code: grpc.StatusCode, details: str) -> bool:
@@ -407,114 +328,3 @@ def _self_test() -> None:
             raise RuntimeError("a blocking call could not be cancelled")
         finally:
             calling.handle = outer
-
-
-def unary_intercepted(channel: Any) -> bool | None:
-    """Tell whether unary-unary calls of an asyncio channel go through interceptors; ``None`` if that cannot be had."""
-    interceptors = None if _PUBLIC_API_ONLY else getattr(channel, "_unary_unary_interceptors", None)
-    return bool(interceptors) if isinstance(interceptors, list) else None
-
-
-def abort_rpc(context: Any, code: grpc.StatusCode, details: str) -> bool:
-    """End an inbound RPC of the sync stack with this status, from beside its handler; return whether that is possible.
-
-    ``context.abort`` can only be called by the handler, and ``context.cancel`` gives no status. An RPC that has ended already
-    is left as it is. One that is ended here looks to its handler as if its client had cancelled it.
-    """
-    if _PUBLIC_API_ONLY:
-        return False
-    try:
-        from grpc import _server
-
-        state, call = context._state, context._rpc_event.call
-        with state.condition:
-            if state.client is not _server._CANCELLED and not state.statused:
-                state.code = code
-                state.details = details.encode()
-                _server._abort(state, call, code, state.details)
-                state.client = _server._CANCELLED  # or the handler's response would be sent after the status
-                state.condition.notify_all()
-    except Exception as error:
-        _faults.record("grpcio.abort_rpc", error)
-        return False
-    return True
-
-
-Send = Callable[[bytes, Callable[[], object]], bool]
-"""Sends a serialized message on a stream, beside what iterates over the application's messages; returns False if that is not
-possible now. The function that it is given is called when the message was taken or the stream is over, in any thread. No other
-message may be under way until then."""
-
-
-def sends_beside(multicallable: Any) -> bool:
-    """Tell whether ``sender_of_call`` will work for the calls of ``multicallable``: they are grpcio's own or around those."""
-    for _ in range(_MAX_LAYERS if usable() and _event_handler is not None else 0):
-        if hasattr(multicallable, "_managed_call"):
-            return True
-        multicallable = getattr(multicallable, "_inner", None)
-    return False
-
-
-def sender_of_call(call: Any) -> Send | None:
-    """Return what sends on a call object of the sync stack; ``None`` if that cannot be had."""
-    state: Any = getattr(call, "_state", None)
-    inner: Any = getattr(call, "_call", None)
-    if _event_handler is None or not hasattr(inner, "operate") or not hasattr(state, "due"):
-        return None
-    handle: Any = _event_handler(state, None)
-
-    def send(data: bytes, done: Callable[[], object]) -> bool:
-        def taken(event: Any) -> Any:
-            over = handle(event)
-            done()
-            return over
-
-        with state.condition:
-            if state.code is not None or _SEND_MESSAGE in state.due:
-                return False
-            state.due.add(_SEND_MESSAGE)
-            if not inner.operate((_SendMessage(data, 0),), taken):
-                state.due.discard(_SEND_MESSAGE)
-                return False
-        return True
-
-    return send
-
-
-def sender_of_context(context: Any) -> Send | None:
-    """Return what sends on the response stream of a sync handler; ``None`` if that cannot be had.
-
-    It sends nothing before initial metadata were sent.
-    """
-    try:
-        from grpc import _server
-
-        if not usable() or _SendMessage is None:
-            return None
-        state, call = context._state, context._rpc_event.call
-        possibly_finish, is_active, token = _server._possibly_finish_call, _server._is_rpc_state_active, "in-band beat"
-        if not (isinstance(state.due, set) and hasattr(state, "initial_metadata_allowed")):
-            return None
-    except Exception as error:
-        _faults.record("grpcio.sender_of_context", error)
-        return None
-
-    def send(data: bytes, done: Callable[[], object]) -> bool:
-        def taken(_: Any) -> Any:
-            with state.condition:
-                result = possibly_finish(state, token)
-            done()
-            return result
-
-        with state.condition:
-            if not is_active(state) or state.initial_metadata_allowed or token in state.due:
-                return False
-            state.due.add(token)
-            try:
-                call.start_server_batch((_SendMessage(data, 0),), taken)
-            except BaseException:
-                state.due.discard(token)
-                raise
-        return True
-
-    return send

@@ -67,6 +67,12 @@ def usable() -> bool:
     return not _failed and _grpcio.usable()
 
 
+def unary_intercepted(channel: Any) -> bool | None:
+    """Tell whether unary-unary calls of an asyncio channel go through interceptors; ``None`` if that cannot be had."""
+    interceptors = None if _grpcio._PUBLIC_API_ONLY else getattr(channel, "_unary_unary_interceptors", None)
+    return bool(interceptors) if isinstance(interceptors, list) else None
+
+
 def split(call: Any, wait_for_ready: bool | None) -> bool:
     """Have ``call``, a unary-unary call made in this round of its loop, tell of its initial metadata as soon as they come.
 

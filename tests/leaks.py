@@ -23,7 +23,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from grpc_heartbeat import _ticks, _timers
+from grpc_heartbeat import _in_flight, _ticks, _timers
 
 PATIENCE = 3.0
 """Seconds that a thread, task or socket may take to go away after its test."""
@@ -97,6 +97,7 @@ PROBES = [
     Probe("socket", open_sockets, describe_socket),
     Probe("timer", _timers.armed),
     Probe("member of the wheel", lambda: _ticks.ticks().queued()),  # its alarm is one timer for all of them
+    Probe("RPC that is counted as in flight", lambda: range(_in_flight.in_flight() or 0)),
 ]
 
 

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 import grpc_heartbeat
-from grpc_heartbeat import _faults, _grpcio
+from grpc_heartbeat import _faults, _grpcio, _grpcio_at_once
 from grpc_heartbeat._grpcio import CancelHandle, calling, interruptible, multicallable_of
 from grpc_heartbeat.channel.scoped import BlockedCall, block_in
 from grpc_heartbeat.core.scope import Scope
@@ -158,11 +158,11 @@ def test_a_seam_that_fails_its_trial_is_counted_and_not_used(
     assert _faults.counts()["grpcio.self_test"] == before + 1
     with grpc.insecure_channel("127.0.0.1:1") as channel:
         assert not interruptible(channel.unary_unary("/a/b"))
-        assert _grpcio.state_reader(channel) is None
-        assert _grpcio.plain_channel(channel) is channel
+        assert _grpcio_at_once.state_reader(channel) is None
+        assert _grpcio_at_once.plain_channel(channel) is channel
         call = channel.unary_unary("/a/b").future(b"")
-        assert _grpcio.headers_seen(call) is None
-        assert not _grpcio.cancel_at_once(call, grpc.StatusCode.CANCELLED, "")
+        assert _grpcio_at_once.headers_seen(call) is None
+        assert not _grpcio_at_once.cancel_at_once(call, grpc.StatusCode.CANCELLED, "")
         assert not _grpcio.reword(call, grpc.StatusCode.CANCELLED, "")
         call.cancel()
 
@@ -174,12 +174,12 @@ def test_the_state_of_a_channel_is_seen_through_whatever_is_around_it() -> None:
 
     with grpc.insecure_channel("127.0.0.1:1") as bare:
         around = grpc_heartbeat.wrap_channel(grpc.intercept_channel(bare, Interceptor()))
-        read = _grpcio.state_reader(around)
+        read = _grpcio_at_once.state_reader(around)
         assert read is not None
         assert read(False) == grpc.ChannelConnectivity.IDLE.value[0]
-        assert _grpcio.plain_channel(around) is bare
+        assert _grpcio_at_once.plain_channel(around) is bare
         for method in (bare.unary_unary("/a/b"), bare.stream_stream("/a/b")):
-            assert _grpcio.state_reader(method) is not None
+            assert _grpcio_at_once.state_reader(method) is not None
     with pytest.raises(ValueError, match="closed"):
         read(False)
 
@@ -201,7 +201,7 @@ def test_a_split_call_hears_of_its_acceptance_before_its_response(form: str) -> 
             calling.split = True
             call = method.future(b"x")
             assert not calling.split
-            wait_until(lambda: _grpcio.headers_seen(call))
+            wait_until(lambda: _grpcio_at_once.headers_seen(call))
             assert not call.done()
             answer.set()
             assert call.result(PATIENCE) == b"x"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from grpc_heartbeat._grpcio import unary_intercepted
+from grpc_heartbeat._grpcio_aio import unary_intercepted
 from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.connection_aio import Connection
 from grpc_heartbeat.channel.droppable_aio import DroppableStreamStream, DroppableStreamUnary, DroppableUnaryStream
-from grpc_heartbeat.channel.flight_aio import running_loop
 from grpc_heartbeat.channel.kinds import STREAMS, Kind, Kinds, Signature
+from grpc_heartbeat.channel.loops_aio import running_loop
 from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.multicallables_aio import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts

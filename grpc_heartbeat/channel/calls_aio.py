@@ -23,7 +23,8 @@ import grpc.aio
 
 from grpc_heartbeat import _grpcio_aio
 from grpc_heartbeat._types import AioStreamStreamCall, AioStreamUnaryCall, AioUnaryStreamCall, AioUnaryUnaryCall
-from grpc_heartbeat.channel.flight_aio import COUNTS_CANCELS, Flight, cancel_requests, forget_cancel_request
+from grpc_heartbeat.channel.flight_aio import Flight
+from grpc_heartbeat.channel.loops_aio import COUNTS_CANCELS, cancel_requests, forget_cancel_request
 from grpc_heartbeat.channel.single_response_aio import SingleResponse
 from grpc_heartbeat.core.facts import TimeoutFacts
 from grpc_heartbeat.errors import AioEndedCall, AioFailedWrite, status_of

@@ -2,7 +2,7 @@
 
 Theory of operation. A call on a channel that is READY costs one look at its state. While calls wait for a connection, one timer
 for all of them looks again, every 5 ms at first and then less often; it ends with the last of them. Where the state cannot be
-looked at (``_grpcio.state_reader``), the channel is watched in that time (``grpc.Channel.subscribe``), which runs a thread.
+looked at (``_grpcio_at_once.state_reader``), the channel is watched in that time (``grpc.Channel.subscribe``), by a thread.
 
 Why a connection cannot be made is known to gRPC alone, and it tells failed calls only. So it is asked by a call that may not
 wait: on a channel in TRANSIENT_FAILURE that one fails at once, on this machine, with the last error. One such question is
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import grpc
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._grpcio import plain_channel, state_reader
+from grpc_heartbeat._grpcio_at_once import plain_channel, state_reader
 from grpc_heartbeat._timers import clock, timers
 
 READY = grpc.ChannelConnectivity.READY.value[0]

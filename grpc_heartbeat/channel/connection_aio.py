@@ -21,7 +21,7 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._grpcio import state_reader
+from grpc_heartbeat._grpcio_at_once import state_reader
 from grpc_heartbeat._loop_timers import loop_timers
 from grpc_heartbeat.core.timers import Alarm
 

@@ -14,7 +14,8 @@ from grpc_heartbeat import _abandoned, _faults
 from grpc_heartbeat._types import AioStreamStreamBase, AioStreamUnaryBase, AioUnaryStreamBase
 from grpc_heartbeat.channel.calls_aio import LimitedStreamStreamCall, LimitedStreamUnaryCall, LimitedUnaryStreamCall
 from grpc_heartbeat.channel.connection_aio import Connection
-from grpc_heartbeat.channel.flight_aio import Flight, LoopLayers
+from grpc_heartbeat.channel.flight_aio import Flight
+from grpc_heartbeat.channel.layers_aio import LoopLayers
 from grpc_heartbeat.core.limits import UNLIMITED
 
 _NO_LAYERS = LoopLayers(UNLIMITED)

@@ -17,7 +17,6 @@ import grpc.aio
 from grpc_heartbeat import _faults
 from grpc_heartbeat.channel.aio import Channel
 from grpc_heartbeat.channel.breaker_face import ChannelBreaker
-from grpc_heartbeat.channel.flight_aio import on_loop
 from grpc_heartbeat.channel.guarded_calls_aio import (
     GuardedStreamStream,
     GuardedStreamUnary,
@@ -25,12 +24,16 @@ from grpc_heartbeat.channel.guarded_calls_aio import (
     GuardedUnaryUnary,
 )
 from grpc_heartbeat.channel.kinds import Kind, Signature
+from grpc_heartbeat.channel.loops_aio import on_loop
 from grpc_heartbeat.channel.switch import Ears, Switch
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.policy import TimeoutPolicy
 
 if TYPE_CHECKING:
     from grpc_heartbeat.heartbeat.client_aio import AioHeartbeat
+
+_TELLING = 0.25
+"""Seconds that calls which ended with their connection have to come back through interceptors, whose tasks a close cancels."""
 
 
 _KINDS = {
@@ -64,14 +67,16 @@ class _Fitter:
             on_loop(self._loop, self._close, channel)
 
     def _close(self, channel: Channel) -> None:
-        task = asyncio.get_running_loop().create_task(_closed(channel), name="grpc-heartbeat closes a connection")
+        task = asyncio.get_running_loop().create_task(
+            _closed(channel, _TELLING), name="grpc-heartbeat closes a connection"
+        )
         self.closing.add(task)
         task.add_done_callback(self.closing.discard)
 
 
-async def _closed(channel: Channel) -> None:
+async def _closed(channel: Channel, grace: float | None = None) -> None:
     try:
-        await channel.close()
+        await channel.close(grace)
     except Exception as error:
         _faults.record("channel.close_aio", error)
 

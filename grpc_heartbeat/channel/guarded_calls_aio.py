@@ -24,7 +24,7 @@ from grpc_heartbeat.channel.ended_aio import (
     EndedUnaryStreamCall,
     EndedUnaryUnaryCall,
 )
-from grpc_heartbeat.channel.flight_aio import running_loop
+from grpc_heartbeat.channel.loops_aio import running_loop
 from grpc_heartbeat.channel.switch import Passage, Switch, bind
 from grpc_heartbeat.channel.waiting_aio import (
     WaitingStreamStreamCall,

@@ -15,7 +15,7 @@ import grpc
 
 from grpc_heartbeat import _abandoned, _faults
 from grpc_heartbeat._call_events import call_events, tell_flight_ended
-from grpc_heartbeat._grpcio import cancel_at_once, headers_seen, single_threaded
+from grpc_heartbeat._grpcio_at_once import cancel_at_once, headers_seen, single_threaded
 from grpc_heartbeat.channel.delegate import DelegatingCall
 from grpc_heartbeat.channel.flight import Flight, Line, in_a_thread
 from grpc_heartbeat.channel.layers import Layers

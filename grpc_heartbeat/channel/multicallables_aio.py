@@ -32,7 +32,8 @@ from grpc_heartbeat.channel.ended_aio import (
     EndedUnaryStreamCall,
     EndedUnaryUnaryCall,
 )
-from grpc_heartbeat.channel.flight_aio import Flight, LoopLayers
+from grpc_heartbeat.channel.flight_aio import Flight
+from grpc_heartbeat.channel.layers_aio import LoopLayers
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests_aio import watched_requests

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextvars import Context
 from dataclasses import replace
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 
@@ -41,7 +41,16 @@ _CODES = {
     grpc.StatusCode.CANCELLED: _CLOSED,  # here or there; who closes a channel has its calls end so, too
 }
 
-ChannelT = TypeVar("ChannelT")
+
+class _Connected(Protocol):
+    """A channel of ours, of either stack."""
+
+    @property
+    def connection(self) -> Any:
+        """What is known of its connection."""
+
+
+ChannelT = TypeVar("ChannelT", bound=_Connected)
 
 
 def outcome_of(code: object) -> Outcome:
@@ -228,7 +237,7 @@ class ChannelPool(Generic[ChannelT]):
 
     def _ready(self) -> int | None:
         """Return how many members' channels are READY, if that can be seen."""
-        states = [channel.connection.state() for channel in self.channels()]  # type: ignore[attr-defined]
+        states: list[str | None] = [channel.connection.state() for channel in self.channels()]
         return None if None in states else states.count(grpc.ChannelConnectivity.READY.name)
 
     def _close_ended(self, members: list[PoolMember[Held[ChannelT]]]) -> None:

@@ -18,7 +18,7 @@ import grpc.aio
 from grpc_heartbeat import _faults
 from grpc_heartbeat._loop_timers import loop_timers
 from grpc_heartbeat._types import AioStreamStreamCall, AioStreamUnaryCall, AioUnaryStreamCall, AioUnaryUnaryCall
-from grpc_heartbeat.channel.flight_aio import on_loop
+from grpc_heartbeat.channel.loops_aio import on_loop
 from grpc_heartbeat.channel.switch import Switch
 from grpc_heartbeat.core.facts import TimeoutFacts
 from grpc_heartbeat.core.scope import Scope

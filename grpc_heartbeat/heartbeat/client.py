@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from grpc_heartbeat._call_events import beat_events
-from grpc_heartbeat._grpcio import state_reader
+from grpc_heartbeat._grpcio_at_once import state_reader
 from grpc_heartbeat._grpcio_client_stream import CompletionStream, method_of
 from grpc_heartbeat._ticks import Ticks, ticks
 from grpc_heartbeat._timers import clock

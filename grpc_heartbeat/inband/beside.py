@@ -1,9 +1,10 @@
-"""Sends beats beside an iterator that gRPC sends the messages of, with no thread in between (``_grpcio`` has what that takes).
+"""Sends beats beside an iterator that gRPC sends the messages of, with no thread in between.
 
-gRPC takes one message at a time, so the two sides keep out of each other's way. From when a message is handed to gRPC until it
-asks for the next one, ``sending`` is set. While a beat is under way, ``flying`` is. Each side sets its own mark first and looks
-at the other's afterwards, so that one of them always sees the other: a beat then gives way, a message waits until the beat
-was taken. A message on a stream without beats costs two stores, two tests and one look at the clock.
+``_grpcio_beside`` has what that takes. gRPC takes one message at a time, so the two sides keep out of each other's way. From
+when a message is handed to gRPC until it asks for the next one, ``sending`` is set. While a beat is under way, ``flying`` is.
+Each side sets its own mark first and looks at the other's afterwards, so that one of them always sees the other: a beat then
+gives way, a message waits until the beat was taken. A message on a stream without beats costs two stores, two tests and one
+look at the clock.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._grpcio import Send
+from grpc_heartbeat._grpcio_beside import Send
 from grpc_heartbeat._timers import clock, timers
 from grpc_heartbeat.inband.end import End
 

@@ -9,7 +9,8 @@ from typing import Any
 import grpc
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._grpcio import headers_seen, sender_of_call, sends_beside
+from grpc_heartbeat._grpcio_at_once import headers_seen
+from grpc_heartbeat._grpcio_beside import sender_of_call, sends_beside
 from grpc_heartbeat._types import StreamStreamBase, StreamUnaryBase, UnaryStreamBase
 from grpc_heartbeat.channel.delegate import DelegatingCall
 from grpc_heartbeat.channel.flight import in_a_thread

@@ -24,7 +24,7 @@ from grpc_heartbeat._types import (
     AioUnaryStreamBase,
     AioUnaryStreamCall,
 )
-from grpc_heartbeat.channel.flight_aio import running_loop
+from grpc_heartbeat.channel.loops_aio import running_loop
 from grpc_heartbeat.core.inband import token_in
 from grpc_heartbeat.inband.end import BEAT, End, InbandStatus, offer
 from grpc_heartbeat.inband.loop_end import LoopEnd

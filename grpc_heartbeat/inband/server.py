@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._grpcio import sender_of_context
+from grpc_heartbeat._grpcio_beside import sender_of_context
 from grpc_heartbeat._timers import clock, timers
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.core.inband import TOKEN_BYTES, offered

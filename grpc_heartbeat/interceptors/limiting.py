@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from grpc_heartbeat import _faults, _grpcio
+from grpc_heartbeat import _faults, _grpcio_abort
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat._timers import clock, timers
 from grpc_heartbeat._types import Behavior
@@ -87,7 +87,7 @@ class SyncLimit(ThreadLimit):
         context = self._context
         if context is None or not context.is_active() or not self.end_scope():
             return
-        if not _grpcio.abort_rpc(context, grpc.StatusCode.DEADLINE_EXCEEDED, self.details):
+        if not _grpcio_abort.abort_rpc(context, grpc.StatusCode.DEADLINE_EXCEEDED, self.details):
             context.cancel()
 
     def end(self, context: Any) -> None:

@@ -22,7 +22,7 @@ import pytest
 import grpc_heartbeat
 from grpc_heartbeat import Timeouts, _abandoned, _faults, _grpcio_aio
 from grpc_heartbeat._current import current_scope
-from grpc_heartbeat.channel import flight_aio
+from grpc_heartbeat.channel import flight_aio, told_aio
 from grpc_heartbeat.core.scope import Reason, Scope
 from grpc_heartbeat.errors import AioEndedCall, AioFailedWrite, timeout_of
 from tests.chain.hops import AioNoop
@@ -513,7 +513,7 @@ async def test_a_fault_in_telling_leaves_the_error_to_grpcio(
     def fail(*args: Any) -> Any:
         raise ZeroDivisionError("on purpose")
 
-    monkeypatch.setattr(flight_aio, "ended_by_grpc", fail)
+    monkeypatch.setattr(told_aio, "ended_by_grpc", fail)
     async with opened(server.target, Timeouts(connect=PATIENCE, total=PATIENCE)) as channel:
         call = WAYS[way].start(channel, [FAIL])
         with pytest.raises(grpc.aio.AioRpcError, match="you asked for it"):

@@ -11,7 +11,8 @@ import grpc.aio
 import pytest
 
 from grpc_heartbeat.channel.connection_aio import Connection
-from grpc_heartbeat.channel.flight_aio import Flight, LoopLayers, headers_came
+from grpc_heartbeat.channel.flight_aio import Flight, headers_came
+from grpc_heartbeat.channel.layers_aio import LoopLayers
 from grpc_heartbeat.core.guard import Stage
 from grpc_heartbeat.core.limits import Limits
 from tests.peers import PATIENCE, wait_until

@@ -17,7 +17,7 @@ import grpc_heartbeat
 from grpc_heartbeat import deadline
 from grpc_heartbeat.core.scope import Reason
 from grpc_heartbeat.interceptors.accepting_aio import EarlyAccept
-from grpc_heartbeat.interceptors.inbound import InboundScope
+from grpc_heartbeat.interceptors.inbound import InboundScope, handler_over
 from grpc_heartbeat.interceptors.plain_aio import PlainRpc
 from grpc_heartbeat.interceptors.server_state import ServerState
 from tests.chain.hops import responses, start
@@ -279,6 +279,7 @@ async def test_an_rpc_that_ended_in_the_queue_of_the_pool_is_known_to_have_ended
     scope = rpc.begin(PlainContext())
     assert isinstance(scope, InboundScope)
     assert scope.reason is Reason.CLIENT_CANCELLED
+    handler_over(scope)
 
 
 async def test_an_rpc_that_ends_while_its_function_runs_is_not_accepted_any_more() -> None:
@@ -291,3 +292,4 @@ async def test_an_rpc_that_ends_while_its_function_runs_is_not_accepted_any_more
     rpc.reached(None)
     assert scope.reason is Reason.CLIENT_CANCELLED
     assert not standing.pending
+    handler_over(scope)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.simulation import Fate, Outcome, World, apart, main, simulate
+from bench.simulation.__main__ import main
+from bench.simulation.run import apart, simulate
+from bench.simulation.setting import Fate, Outcome
+from bench.simulation.world import World
 
 FEW, MANY = 2_500, 10_000
 
