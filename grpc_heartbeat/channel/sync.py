@@ -53,6 +53,7 @@ class Channel(grpc.Channel):
         self.heartbeat = SyncHeartbeat(self._inner, policy, identity, name=name)
         self.heartbeat.owner = weakref.ref(self)
         self.heartbeat.unconnected = self.connection.waited
+        self.connection.made = weakref.WeakMethod(self.heartbeat.connected_anew)
         self.heartbeat.start()
 
     def subscribe(
