@@ -75,6 +75,7 @@ class Channel(Kinds, grpc.aio.Channel):
 
         self.heartbeat = AioHeartbeat(self._inner, policy, identity, name=name)
         self.heartbeat.unconnected = self.connection.waited
+        self.connection.made = weakref.WeakMethod(self.heartbeat.connected_anew)
         if not self._limited_inside:  # then our multicallables keep this channel alive
             self.heartbeat.owner = weakref.ref(self)
         self._heartbeat_started = False

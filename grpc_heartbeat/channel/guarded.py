@@ -61,6 +61,7 @@ class _Fitter:
                     new.subscribe(callback, try_to_connect)
                 except Exception as error:
                     _faults.record("channel.subscribe", error)
+        new.connection.made = weakref.WeakMethod(self.heartbeat.connected_anew)
         self.heartbeat.move(new.plain, after)
 
     def close(self, channel: Channel) -> None:
@@ -112,6 +113,7 @@ class GuardedChannel(Channel):
         heartbeat.guard = Ears(self.switch, self.breaker)
         switch = self.switch  # not this channel, which may be dropped
         heartbeat.unconnected = lambda: switch.current.channel.connection.waited()
+        self.connection.made = weakref.WeakMethod(heartbeat.connected_anew)
         heartbeat.owner = weakref.ref(self)
         heartbeat.start()
 

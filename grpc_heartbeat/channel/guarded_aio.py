@@ -58,6 +58,7 @@ class _Fitter:
 
     def moved(self, old: Channel, new: Channel, after: float) -> None:
         self._loop = asyncio.get_running_loop()
+        new.connection.made = weakref.WeakMethod(self.heartbeat.connected_anew)
         self.heartbeat.move(new.plain, after)
         moved, self.moving = self.moving, asyncio.Event()
         moved.set()
@@ -127,6 +128,7 @@ class GuardedChannel(Channel):
         heartbeat.guard = Ears(self.switch, self.breaker)
         switch = self.switch  # not this channel, which may be dropped
         heartbeat.unconnected = lambda: switch.current.channel.connection.waited()
+        self.connection.made = weakref.WeakMethod(heartbeat.connected_anew)
         heartbeat.owner = weakref.ref(self)
         self._heartbeat_started = False
         self._start_heartbeat()

@@ -33,8 +33,8 @@ SyncMember = PoolMember[Held[Channel]]
 class SyncPool(ChannelPool[Channel]):
     """The connections of a :class:`PooledChannel`."""
 
-    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy) -> None:
-        super().__init__(make, policy)
+    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy, target: str = "") -> None:
+        super().__init__(make, policy, target)
         self.subscriptions = Subscriptions(self.channels)
         self._closings: set[threading.Thread] = set()
 
@@ -180,8 +180,8 @@ class PooledChannel(Kinds, grpc.Channel):
         pool: Its connections: ``channel.pool.snapshot()`` tells how they are and how often one was reused.
     """
 
-    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy) -> None:
-        self.pool = SyncPool(make, policy)
+    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy, target: str = "") -> None:
+        self.pool = SyncPool(make, policy, target)
 
     def subscribe(
         self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool | None = False

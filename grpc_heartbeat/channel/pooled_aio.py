@@ -30,8 +30,8 @@ AioMember = PoolMember[Held[Channel]]
 class AioPool(ChannelPool[Channel]):
     """The connections of a :class:`PooledChannel`; used on the loop of its first call."""
 
-    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy) -> None:
-        super().__init__(make, policy)
+    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy, target: str = "") -> None:
+        super().__init__(make, policy, target)
         self._tasks: set[asyncio.Task[None]] = set()
         self._changes: dict[Channel, asyncio.Task[None]] = {}
 
@@ -160,8 +160,8 @@ class PooledChannel(Kinds, grpc.aio.Channel):
         pool: Its connections: ``channel.pool.snapshot()`` tells how they are and how often one was reused.
     """
 
-    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy) -> None:
-        self.pool = AioPool(make, policy)
+    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy, target: str = "") -> None:
+        self.pool = AioPool(make, policy, target)
 
     async def __aenter__(self) -> PooledChannel:
         return self

@@ -57,6 +57,7 @@ class Channel(Kinds, grpc.Channel):
         self.heartbeat = SyncHeartbeat(self._inner, policy, identity, name=name)
         self.heartbeat.owner = weakref.ref(self)
         self.heartbeat.unconnected = self.connection.waited
+        self.connection.made = weakref.WeakMethod(self.heartbeat.connected_anew)
         self.heartbeat.start()
 
     def subscribe(

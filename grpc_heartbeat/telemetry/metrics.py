@@ -1,4 +1,4 @@
-"""Metrics of heartbeats, deadlines and timers, by OpenTelemetry's API.
+"""Metrics of heartbeats, deadlines, pools and timers, by OpenTelemetry's API.
 
 Theory of operation. The observers of this process (``_call_events.py``) hear where things happen, and note what they hear as
 cheaply as they can: sums, a line per heartbeat, values that are kept. What has a value at any time is looked at when somebody
@@ -17,6 +17,7 @@ from opentelemetry import metrics
 from grpc_heartbeat._call_events import beat_events, call_events, rpc_events, rpc_starts
 from grpc_heartbeat.telemetry.beat_metrics import BeatMetrics
 from grpc_heartbeat.telemetry.instruments import Instruments
+from grpc_heartbeat.telemetry.pool_metrics import PoolMetrics
 from grpc_heartbeat.telemetry.process_metrics import ProcessMetrics
 from grpc_heartbeat.telemetry.rpc_metrics import RpcMetrics
 
@@ -33,6 +34,7 @@ class Metrics:
         self._beats = BeatMetrics(self._instruments)
         self._rpcs = RpcMetrics(self._instruments)
         self._process = ProcessMetrics(self._instruments)
+        PoolMetrics(self._instruments)
 
     def start(self) -> None:
         """Begin to listen."""
