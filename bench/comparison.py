@@ -20,6 +20,7 @@ class Comparison:
         values: By design, in the order in which they are shown; ``None`` where there is none.
         ratio: Two designs, of which the first one's value is divided by the second's. Smaller values are better.
         most: What was promised for a design at the most.
+        notes: What is to be said below the figures of the section.
     """
 
     section: str
@@ -28,6 +29,7 @@ class Comparison:
     values: Mapping[str, float | None]
     ratio: tuple[str, str] | None = None
     most: Mapping[str, float] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     @property
     def times(self) -> float | None:
@@ -64,7 +66,8 @@ def _block(comparisons: Sequence[Comparison]) -> str:
         values = (_text(one.values[design]) for design in designs)
         lines.append([f"  {one.name}, {one.unit}".rstrip(", "), *values, times, _promised(one)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n" + "\n".join(_aligned(line, widths) for line in lines)
+    notes = dict.fromkeys(note for one in comparisons for note in one.notes)
+    return "\n" + "\n".join([*(_aligned(line, widths) for line in lines), *(f"  {note}" for note in notes)])
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

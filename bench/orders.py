@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,33 +20,52 @@ def answer(**facts: Any) -> None:
     print(json.dumps(facts), flush=True)
 
 
+class NoAnswerError(RuntimeError):
+    """A process of the benchmark did not answer in time."""
+
+
 class Worker:
-    """A process of the benchmark, seen from its director."""
+    """A process of the benchmark, seen from its director.
+
+    Args:
+        patience: Seconds within which each order must be answered.
+    """
 
     def __init__(
-        self, module: str, *arguments: object, core: int | None = None, environment: Mapping[str, str]
+        self,
+        module: str,
+        *arguments: object,
+        core: int | None = None,
+        environment: Mapping[str, str],
+        patience: float = PATIENCE,
     ) -> None:
         command = [sys.executable, "-m", module, *map(str, arguments)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
         )
         self._name = " ".join(command[2:])
+        self._patience = patience
         self.pid = self._process.pid
         pin(core, self.pid)
-        self.first = self._hear()
+        try:
+            self.first = self._hear("its start")
+        except NoAnswerError:
+            self.close()
+            raise
 
     def ask(self, order: str, *words: object) -> dict[str, Any]:
         """Give an order and return its answer.
 
         Raises:
             RuntimeError: the process has ended.
+            NoAnswerError: it does not answer.
         """
         assert self._process.stdin is not None
         try:
             print(order, *words, file=self._process.stdin, flush=True)
         except BrokenPipeError as error:
             raise RuntimeError(f"{self._name} has ended before {order!r}") from error
-        return self._hear()
+        return self._hear(" ".join(map(str, (order, *words))))
 
     def close(self) -> None:
         """End the process, whatever it holds. Thousands of streams need no ceremony."""
@@ -55,8 +75,12 @@ class Worker:
             if pipe is not None:
                 pipe.close()
 
-    def _hear(self) -> dict[str, Any]:
+    def _hear(self, order: str) -> dict[str, Any]:
         assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:  # an answer is one line, so nothing of it is buffered here before
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            if not selector.select(self._patience):
+                raise NoAnswerError(f"{self._name} did not answer {order!r} within {self._patience:g} s")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self._name} has ended with {self._process.wait(10)}")
@@ -66,10 +90,14 @@ class Worker:
 
 @contextmanager
 def worker(
-    module: str, *arguments: object, core: int | None = None, environment: Mapping[str, str] | None = None
+    module: str,
+    *arguments: object,
+    core: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    patience: float = PATIENCE,
 ) -> Iterator[Worker]:
     """Run a process for the length of the block. Its first answer, without an order, is ``first``."""
-    running = Worker(module, *arguments, core=core, environment=environment or {})
+    running = Worker(module, *arguments, core=core, environment=environment or {}, patience=patience)
     try:
         yield running
     finally:

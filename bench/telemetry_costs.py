@@ -15,7 +15,7 @@ from time import monotonic, thread_time
 from bench import telemetry as variants
 from bench.figure import Figure
 from grpc_heartbeat import telemetry
-from grpc_heartbeat._call_events import beat_events, call_events, rpc_events
+from grpc_heartbeat._call_events import beat_events, call_events, rpc_starts
 from grpc_heartbeat.config import Identity
 from grpc_heartbeat.core.call_events import CallEndedEarly
 from grpc_heartbeat.core.events import Event
@@ -24,7 +24,6 @@ from grpc_heartbeat.core.frames import Ack, Beat, ServingStatus
 from grpc_heartbeat.core.heartbeat_events import BeatAcked, BeatSent
 from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
-from grpc_heartbeat.core.server_events import RpcStarted
 from grpc_heartbeat.telemetry.beats import BeatTracing
 from grpc_heartbeat.telemetry.server_beats import ServerBeats
 from grpc_heartbeat.telemetry.timeout_sinks import Record
@@ -117,7 +116,7 @@ def _measured_beats() -> Callable[[], float]:
 
 
 def _measured_rpcs() -> Callable[[], float]:
-    return _listening(lambda: rpc_events.emit(RpcStarted(monotonic(), "/shop.Orders/Place", 5.0, 0.001)))
+    return _listening(lambda: rpc_starts.tell("/shop.Orders/Place", monotonic(), 5.0, 0.001))
 
 
 class _Nowhere:

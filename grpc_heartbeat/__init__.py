@@ -188,7 +188,7 @@ def pooled_channel(
             return insecure_channel(target, own, compression, **powers)
         return secure_channel(target, credentials, own, compression, **powers)
 
-    return PooledChannel(make, pool or PoolPolicy())
+    return PooledChannel(make, pool or PoolPolicy(), target)
 
 
 def wrap_channel(

@@ -12,13 +12,15 @@ whatever context there is.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextvars import Context
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat.core.call_events import CallEndedEarly
 from grpc_heartbeat.core.events import Observer, Observers
+from grpc_heartbeat.core.server_events import RpcStarted
 from grpc_heartbeat.core.wording import Verdict
 
 
@@ -29,8 +31,64 @@ def _failed(_: Observer, error: Exception) -> None:
 call_events = Observers(_failed)
 """Who hears of outbound calls that end early."""
 
+StartListener: TypeAlias = Callable[[str, float, "float | None", float], None]
+"""Is told the RPC's method, the instant, what is left of its budget, and how long it was queued (seconds)."""
+
+
+class Starts:
+    """Who hears of handlers that start. They are told in plain values: of every RPC, an event would be dearer than its use.
+
+    Attributes:
+        listening: The listeners now, in order.
+    """
+
+    def __init__(self) -> None:
+        self.listening: tuple[StartListener, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.listening)
+
+    def add(self, listener: StartListener) -> None:
+        """Tell ``listener`` of the next RPCs, until it raises."""
+        self.listening = (*self.listening, listener)
+
+    def remove(self, listener: StartListener) -> None:
+        """Tell it no more; unknown listeners are ignored."""
+        self.listening = tuple(other for other in self.listening if other != listener)
+
+    def tell(self, method: str, now: float, left: float | None, delay: float) -> None:
+        """Tell the listeners. Never raises."""
+        for listener in self.listening:
+            try:
+                listener(method, now, left, delay)
+            except Exception as error:
+                self.remove(listener)
+                _faults.record("events.observer", error)
+
+
+class EventOfStart:
+    """A listener that hands an ``RpcStarted`` on to ``observer``; equal to another one for the same."""
+
+    __slots__ = ("observer",)
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+
+    def __call__(self, method: str, now: float, left: float | None, delay: float) -> None:
+        self.observer(RpcStarted(now, method, left, delay))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EventOfStart) and other.observer == self.observer
+
+    def __hash__(self) -> int:
+        return hash(self.observer)
+
+
+rpc_starts = Starts()
+"""Who hears of handlers that start."""
+
 rpc_events = Observers(_failed)
-"""Who hears of inbound RPCs, but for the ends of their handlers."""
+"""Who hears of all else that happens to inbound RPCs, but for the ends of their handlers."""
 
 rpc_ends = Observers(_failed)
 """Who hears of these. To know why a handler let go, its RPC has to be watched, which costs more than all the rest."""
@@ -110,12 +168,14 @@ def observe_rpcs(observer: Observer) -> Observer:
     every RPC a little.
     """
     rpc_ends.add(observer)
+    rpc_starts.add(EventOfStart(observer))
     return rpc_events.add(observer)
 
 
 def stop_observing_rpcs(observer: Observer) -> None:
     """Undo ``observe_rpcs``; unknown observers are ignored."""
     rpc_events.remove(observer)
+    rpc_starts.remove(EventOfStart(observer))
     rpc_ends.remove(observer)
 
 

@@ -9,8 +9,9 @@ cost. grpc.aio's call object stays what it is. Only the object of gRPC's C libra
 caller makes its next ones by public API alone (``single_response_aio``), which is complete but dearer. What goes wrong before
 anything was sent is recorded, the call is made in one batch, and no other is split any more.
 
-``cancel`` cancels a call as its own method does, but lets what is under way in gRPC's C library come to its end. grpc.aio
-cancels its task as well, and then never frees what the batch has allocated: about 1 KB per call (grpc/grpc#43360).
+``cancel`` cancels a call as its own method does, but lets what is under way in gRPC's C library come to its end, where that
+can be done. grpc.aio cancels its task as well, and then never frees what the batch has allocated: about 1 KB per call
+(grpc/grpc#43360).
 """
 
 from __future__ import annotations
@@ -94,16 +95,18 @@ def split(call: Any, wait_for_ready: bool | None) -> bool:
 def cancel(call: Any) -> bool:
     """Cancel ``call``; return False if it was over.
 
-    Whoever waits for it is told when gRPC's batch has ended, which the cancel sees to.
+    Of a split call and of one with a response stream, whoever waits is told when gRPC's batch has ended, which the cancel sees
+    to. All others are cancelled by their own method: the end of the batch would give them another status and tell their
+    callbacks again.
     """
-    if type(call) is _UnaryUnaryCall:
-        task = getattr(call, "_invocation_task", None)
-    elif type(call) is _UnaryStreamCall:
+    if type(call) is _UnaryStreamCall:
         task = getattr(call, "_send_unary_request_task", None)
+    elif type(call) is _UnaryUnaryCall and type(call._cython_call) is SplitCall:
+        task = call._invocation_task
     else:
         task = None
     if task is None or not _grpcio.usable() or getattr(task.get_coro(), "cr_await", None) is None:
-        return bool(call.cancel())  # not one of grpc.aio's own, or nothing of it is under way
+        return bool(call.cancel())
     return bool(_cancel_rpc(call))
 
 
@@ -151,10 +154,14 @@ class SplitCall:
         except Exception as error:
             _give_up(error)
             return await self._in_one(request, metadata, context)
-        _HeaderReading(self, headers).step()
-        await _execute_batch(self._call, batch, self._loop)
-        if self._initial_metadata is None:
-            await self._told(self._header_waiters)
+        reading = _HeaderReading(self, headers)
+        try:
+            reading.step()
+            await _execute_batch(self._call, batch, self._loop)
+            if not reading.waiting.done():
+                await asyncio.wait({reading.waiting})
+        finally:
+            reading.waiting.cancel()  # does nothing unless this task was cancelled
         self._set_status(_Status(status.code(), status.details(), status.trailing_metadata(), status.error_string()))
         return response.message() if self.is_ok() else None
 
@@ -237,20 +244,34 @@ class SplitCall:
         return f'{head}\n\tstatus = {details}\n\tdetails = "{code}"\n\tdebug_error_string = "{error}"\n>'
 
 
+class _Over:
+    """Stands in for the future of a batch that could not be started."""
+
+    @staticmethod
+    def done() -> bool:
+        return True
+
+    @staticmethod
+    def cancel() -> bool:
+        return False
+
+
 class _HeaderReading:
     """Reads the initial metadata of ``call`` in a batch of its own. Its coroutine is driven by hand, which saves a task."""
 
-    __slots__ = ("_call", "_operation", "_work")
+    __slots__ = ("_call", "_operation", "_work", "waiting")
 
     def __init__(self, call: SplitCall, operation: Any) -> None:
         self._call = call
         self._operation = operation
         self._work = _execute_batch(call._call, (operation,), call._loop)
+        self.waiting: Any = _Over
+        """The future of the batch."""
 
     def step(self, _: object = None) -> None:
         """Go on: to the start of the batch, and from its end."""
         try:
-            waiting = self._work.send(None)
+            self.waiting = waiting = self._work.send(None)
         except StopIteration:
             self._call._set_initial_metadata(self._operation.initial_metadata())
         except _cygrpc.ExecuteBatchError:

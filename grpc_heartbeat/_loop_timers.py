@@ -14,6 +14,7 @@ import threading
 import weakref
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat._weak import listed
 from grpc_heartbeat.core.timers import Timer, TimerQueue
 
 
@@ -97,7 +98,7 @@ def loop_timers(loop: asyncio.AbstractEventLoop | None = None) -> LoopTimers:
 
 def all_loop_timers() -> list[LoopTimers]:
     """Return the timers of every loop of this process that has any."""
-    return list(_by_loop.values())
+    return listed(_by_loop.values)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -109,8 +110,9 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 def _forget_closed_loops() -> None:
     """Drop what the weak table cannot: a handle that was pending when its loop was closed refers to the loop."""
-    for loop in [loop for loop in _by_loop if loop.is_closed()]:
-        del _by_loop[loop]
+    for loop in listed(_by_loop.keys):
+        if loop.is_closed():
+            _by_loop.pop(loop, None)
 
 
 if hasattr(os, "register_at_fork"):

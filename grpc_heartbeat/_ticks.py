@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from grpc_heartbeat import _faults, _gc_pauses
 from grpc_heartbeat._loop_timers import LoopTimers, loop_timers
 from grpc_heartbeat._timers import TimerThread, clock, timers
+from grpc_heartbeat._weak import listed
 from grpc_heartbeat.core.lateness import REMEMBERED, LocalPauses
 from grpc_heartbeat.core.wheel import Member, Wheel
 
@@ -152,7 +153,7 @@ def all_pauses() -> Iterator[tuple[str, LocalPauses]]:
     """Yield the pauses of the timer thread (``"thread"``) and of each event loop (``"loop"``), where a wheel turns."""
     if _process is not None:
         yield "thread", _process.pauses
-    for found in list(_by_loop.values()):
+    for found in listed(_by_loop.values):
         yield "loop", found.pauses
 
 

@@ -143,7 +143,7 @@ def pooled_channel(
             return insecure_channel(target, own, compression, interceptors, **powers)
         return secure_channel(target, credentials, own, compression, interceptors, **powers)
 
-    return PooledChannel(make, pool or PoolPolicy())
+    return PooledChannel(make, pool or PoolPolicy(), target)
 
 
 def wrap_channel(

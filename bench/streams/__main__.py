@@ -30,15 +30,21 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--rate", type=float, default=usual.rate, help="beats a second, when paced (%(default)g)")
     parser.add_argument("--seconds", type=float, default=usual.seconds, help="of each measurement (%(default)g)")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=usual.patience,
+        help="seconds without an answer after which a design is given up (%(default)g)",
+    )
     parser.add_argument("--quick", action="store_true", help="a few streams only, to see that it works")
     parser.add_argument(
         "--only", default="", metavar="TEXT", help=f"only what has TEXT in its name: {', '.join(NAMES)}"
     )
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE", help="where the results go (%(default)s)")
     arguments = parser.parse_args(argv)
-    counts = (arguments.streams, arguments.threaded, arguments.apart, arguments.rate, arguments.seconds)
-    if min(counts) <= 0:
-        parser.error("--streams, --threaded, --apart, --rate and --seconds must be more than 0")
+    counts = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Effort)}
+    if min(counts.values()) <= 0:
+        parser.error(f"{', '.join(f'--{name}' for name in counts)} must be more than 0")
     if not any(arguments.only in name for name in NAMES):
         parser.error(f"nothing has {arguments.only!r} in its name: {', '.join(NAMES)}")
     return arguments

@@ -6,7 +6,10 @@ stream. Naive clients are by beating without a pause. Ours never beat faster tha
 more and more, until they no longer keep up; the last rate that they did keep up with counts.
 
 Designs that need threads per stream hold fewer streams. Their figures are per stream or per beat, so they say what more would
-cost; the table has the number of streams of each.
+cost; the table has the number of streams of each. Fewer, because every thread that waits for the interpreter's lock wakes 200
+times a second to ask for it. From about a thousand streams on, with three threads each, asking can take all of a core: then
+nothing is answered any more, and it does not end. Whether that happens is a matter of chance, so a trial that gets no answer
+in time is given up, with the figures that it has until then and a note under the table.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bench.comparison import Comparison
@@ -30,6 +34,9 @@ PROMISE = 60.0
 RATES = (8e3, 12e3, 16e3, 20e3, 25e3, 30e3, 40e3)
 SHORTEST = 0.02
 """Seconds between beats of one client, at the least."""
+
+SATURATING = 1_000
+"""Clients that beat as fast as they can, at the most: more would not be faster."""
 
 KEEPS_UP = 0.9
 """The share of the beats asked for that must come."""
@@ -63,22 +70,23 @@ class Effort:
     Args:
         streams: Held at a time.
         threaded: Held at a time by designs that need threads for each.
-        apart: Held at a time where each has a connection of its own.
+        apart: Held at a time where each has a connection of its own, if not limited by ``threaded``.
         rate: Beats a second over all streams, when paced.
         seconds: Length of each measurement.
+        patience: Seconds after which a process that does not answer is given up, beside the length of a measurement.
     """
 
     streams: int = 10_000
-    threaded: int = 1_000
+    threaded: int = 250
     apart: int = 500
     rate: float = 1_000.0
     seconds: float = 10.0
+    patience: float = 60.0
 
     def of(self, section: Section, design: str) -> int:
         """Return how many streams are held."""
-        if section.apart:
-            return self.apart
-        return self.threaded if section.stack == "sync" and design != OURS else self.streams
+        held = self.apart if section.apart else self.streams
+        return min(held, self.threaded) if section.stack == "sync" and design != OURS else held
 
 
 QUICK = Effort(streams=60, threaded=40, apart=10, rate=200.0, seconds=0.5)
@@ -115,33 +123,39 @@ UNITS = {
 
 def run_section(section: Section, effort: Effort, after_design: Callable[[], None]) -> list[Comparison]:
     """Measure all designs of a section."""
-    found: dict[str, Figures] = {}
-    for design in DESIGNS:
+    found: dict[str, Figures] = {design: {} for design in DESIGNS}
+    notes: list[str] = []
+    for design, figures in found.items():
         trial = _serve if section.side == "server" else _beat
-        found[design] = trial(section, design, effort)
+        try:
+            trial(section, design, effort, figures)
+        except RuntimeError as error:  # it did not answer, or has ended because its peer did not
+            notes.append(f"{design} was given up: {error}")
         after_design()
-    return [_comparison(section, name, found) for name in UNITS]
+    return [_comparison(section, name, found, notes) for name in UNITS]
 
 
-def _comparison(section: Section, name: str, found: dict[str, Figures]) -> Comparison:
+def _comparison(section: Section, name: str, found: dict[str, Figures], notes: list[str]) -> Comparison:
     values = {design: figures.get(name) for design, figures in found.items()}
     promised = {} if section.apart else PROMISED.get((section.side, section.stack, name), {})
     ratio = None if name in ("streams", "beats a second, saturated") else (NAIVE, OURS)
-    return Comparison(str(section), name, UNITS[name], values, ratio, promised)
+    return Comparison(str(section), name, UNITS[name], values, ratio, promised, notes)
 
 
-def _serve(section: Section, design: str, effort: Effort) -> Figures:
-    """Try a server."""
+def _serve(section: Section, design: str, effort: Effort, figures: Figures) -> None:
+    """Try a server. Figures are added as they are found."""
     streams = effort.of(section, design)
     with ExitStack() as stack:
         here, there = cores()
+        process = partial(worker, patience=effort.seconds + effort.patience)
         environment = ENVIRONMENT.get(design, {})
         subject = stack.enter_context(
-            worker(SUBJECT, "server", section.stack, _kind(design), streams, core=here, environment=environment)
+            process(SUBJECT, "server", section.stack, _kind(design), streams, core=here, environment=environment)
         )
-        load = stack.enter_context(worker(LOAD, f"127.0.0.1:{subject.first['port']}", PROMISE, core=there))
+        load = stack.enter_context(process(LOAD, f"127.0.0.1:{subject.first['port']}", PROMISE, core=there))
         load.ask("open", 1, 1)
-        figures = _held(subject, streams, lambda: load.ask("open", streams, streams if section.apart else 1))
+        figures["streams"] = streams
+        figures |= _held(subject, streams, lambda: load.ask("open", streams, streams if section.apart else 1))
         load.ask("saturate", effort.seconds / 10)
         subject.ask("mark")
         beats = load.ask("saturate", effort.seconds)
@@ -152,18 +166,19 @@ def _serve(section: Section, design: str, effort: Effort) -> Figures:
         figures |= _paced(subject.ask("mark"), beats, beats["delays"])
         subject.ask("hoard")
         beats = load.ask("pace", effort.rate, effort.seconds / 2)
-        return figures | _garbage(subject.ask("garbage"), beats)
+        figures |= _garbage(subject.ask("garbage"), beats)
 
 
-def _beat(section: Section, design: str, effort: Effort) -> Figures:
-    """Try clients."""
+def _beat(section: Section, design: str, effort: Effort, figures: Figures) -> None:
+    """Try clients. Figures are added as they are found."""
     streams = effort.of(section, design)
-    figures = _beat_paced(section, design, streams, effort)
-    held = min(streams, effort.threaded)
+    _beat_paced(section, design, streams, effort, figures)
     if section.apart:
-        return figures
+        return
+    held = min(streams, SATURATING)
     if design == NAIVE:
-        return figures | _beat_saturated(section, design, held, 0.0, effort)
+        figures |= _beat_saturated(section, design, held, 0.0, effort)
+        return
     best: Figures = {}
     for rate in [rate for rate in RATES if rate <= held / SHORTEST] or [held / SHORTEST]:
         found = _beat_saturated(section, design, held, held / rate, effort)
@@ -171,16 +186,17 @@ def _beat(section: Section, design: str, effort: Effort) -> Figures:
         best = found if kept_up or not best else best
         if not kept_up:
             break
-    return figures | best
+    figures |= best
 
 
-def _beat_paced(section: Section, design: str, streams: int, effort: Effort) -> Figures:
+def _beat_paced(section: Section, design: str, streams: int, effort: Effort, figures: Figures) -> None:
     interval = streams / effort.rate
     with ExitStack() as stack:
-        subject, echo = _clients(stack, section, design, interval)
+        subject, echo = _clients(stack, section, design, interval, effort)
         subject.ask("hold", 1, interval, 1)
         channels = streams if section.apart else 1
-        figures = _held(subject, streams, lambda: subject.ask("hold", streams, interval, channels))
+        figures["streams"] = streams
+        figures |= _held(subject, streams, lambda: subject.ask("hold", streams, interval, channels))
         time.sleep(max(interval, effort.seconds / 10))  # until each has beaten in its turn
         subject.ask("mark")
         echo.ask("mark")
@@ -190,12 +206,12 @@ def _beat_paced(section: Section, design: str, streams: int, effort: Effort) -> 
         subject.ask("hoard")
         echo.ask("mark")
         time.sleep(effort.seconds / 2)
-        return figures | _garbage(subject.ask("garbage"), echo.ask("mark"))
+        figures |= _garbage(subject.ask("garbage"), echo.ask("mark"))
 
 
 def _beat_saturated(section: Section, design: str, streams: int, interval: float, effort: Effort) -> Figures:
     with ExitStack() as stack:
-        subject, echo = _clients(stack, section, design, interval)
+        subject, echo = _clients(stack, section, design, interval, effort)
         subject.ask("hold", streams, interval, streams if section.apart else 1)
         time.sleep(effort.seconds / 10)
         subject.ask("mark")
@@ -205,12 +221,13 @@ def _beat_saturated(section: Section, design: str, streams: int, interval: float
         return _saturated(subject.ask("mark"), beats)
 
 
-def _clients(stack: ExitStack, section: Section, design: str, interval: float) -> tuple[Worker, Worker]:
+def _clients(stack: ExitStack, section: Section, design: str, interval: float, effort: Effort) -> tuple[Worker, Worker]:
     here, there = cores()
-    echo = stack.enter_context(worker(ECHO, interval, core=there))
+    process = partial(worker, patience=effort.seconds + effort.patience)
+    echo = stack.enter_context(process(ECHO, interval, core=there))
     target, environment = f"127.0.0.1:{echo.first['port']}", ENVIRONMENT.get(design, {})
     subject = stack.enter_context(
-        worker(SUBJECT, "client", section.stack, _kind(design), target, core=here, environment=environment)
+        process(SUBJECT, "client", section.stack, _kind(design), target, core=here, environment=environment)
     )
     return subject, echo
 
@@ -227,7 +244,6 @@ def _held(subject: Worker, streams: int, open_them: Callable[[], Any]) -> Figure
     after = subject.ask("settle")["kilobytes"]
     marked = subject.ask("mark")
     return {
-        "streams": streams,
         "memory per stream": (after - before) / streams,
         "threads": marked["kernel_threads"],
         "tasks": marked["tasks"],

@@ -33,6 +33,7 @@ OPTIONS = [("grpc.so_reuseport", 0)]
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 PATIENCE = 120.0
 LONGEST_TIMEOUT = 5.0
+UNREAD = 600.0
 FORGIVING = 1000
 """Misses that a client forgives: a benchmark is not to open streams anew."""
 
@@ -43,8 +44,11 @@ def policy_of(interval: float) -> HeartbeatPolicy:
 
 
 def limits_of(streams: int) -> StreamLimits:
-    """Return our servers' limits: all streams come from one address, and beat as fast as they can."""
-    return StreamLimits(per_host=streams + 8, beats_per_second=1_000_000)
+    """Return our servers' limits: all streams come from one address, beat as fast as they can and promise little.
+
+    ``unread`` is so long that they are answered as those are that promise a beat within seconds.
+    """
+    return StreamLimits(per_host=streams + 8, beats_per_second=1_000_000, unread=UNREAD)
 
 
 class Subject:

@@ -9,16 +9,10 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat._grpcio_aio import unary_intercepted
-from grpc_heartbeat._types import (
-    AioStreamStreamBase,
-    AioStreamUnaryBase,
-    AioUnaryStreamBase,
-    AioUnaryUnaryBase,
-    Deserializer,
-    Serializer,
-)
+from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.connection_aio import Connection
 from grpc_heartbeat.channel.droppable_aio import DroppableStreamStream, DroppableStreamUnary, DroppableUnaryStream
+from grpc_heartbeat.channel.kinds import STREAMS, Kind, Kinds, Signature
 from grpc_heartbeat.channel.loops_aio import running_loop
 from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.multicallables_aio import StreamStream, StreamUnary, UnaryStream, UnaryUnary
@@ -30,7 +24,15 @@ if TYPE_CHECKING:
     from grpc_heartbeat.inband.policy import InbandPolicy
 
 
-class Channel(grpc.aio.Channel):
+_STREAMING = {"unary_stream": UnaryStream, "stream_unary": StreamUnary, "stream_stream": StreamStream}
+_DROPPABLE = {
+    "unary_stream": DroppableUnaryStream,
+    "stream_unary": DroppableStreamUnary,
+    "stream_stream": DroppableStreamStream,
+}
+
+
+class Channel(Kinds, grpc.aio.Channel):
     """Wraps ``inner``; closes it when closed. Made by ``aio.insecure_channel``, ``aio.secure_channel``, ``aio.wrap_channel``.
 
     With ``limited_inside`` the inner channel has our interceptors behind those of the application, which limit its calls.
@@ -73,6 +75,7 @@ class Channel(grpc.aio.Channel):
 
         self.heartbeat = AioHeartbeat(self._inner, policy, identity, name=name)
         self.heartbeat.unconnected = self.connection.waited
+        self.connection.made = weakref.WeakMethod(self.heartbeat.connected_anew)
         if not self._limited_inside:  # then our multicallables keep this channel alive
             self.heartbeat.owner = weakref.ref(self)
         self._heartbeat_started = False
@@ -107,96 +110,32 @@ class Channel(grpc.aio.Channel):
         self._start_heartbeat()
         await self._inner.channel_ready()
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> AioUnaryUnaryBase:
+    def _method(self, kind: Kind, signature: Signature) -> Any:
         self._start_heartbeat()
-        arguments = (method, request_serializer, response_deserializer, _registered_method)
-        inner: AioUnaryUnaryBase = make(self._inner.unary_unary, *arguments)
+        inband, method, serializer, deserializer = self._kept_alive(kind, *signature[:3])
+        inner = make(getattr(self._inner, kind), method, serializer, deserializer, signature[3])
+        limits = self._timeouts.limits(method, streams=kind in STREAMS)
+        if kind == "unary_unary":
+            if self._limited_inside:
+                return inner
+            split = (lambda: make(self._inner.unary_stream, *signature)) if self._splits else None
+            return UnaryUnary(self, inner, method, limits, self.connection, split)
         if self._limited_inside:
-            return inner
-        limits = self._timeouts.limits(method, streams=False)
-        split = (lambda: make(self._inner.unary_stream, *arguments)) if self._splits else None
-        return UnaryUnary(self, inner, method, limits, self.connection, split)
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> AioUnaryStreamBase:
-        self._start_heartbeat()
-        inband = None
-        if self._inband is not None:
-            inband, request_serializer, response_deserializer = self._kept_alive(
-                "unary_stream", method, request_serializer, response_deserializer
-            )
-        arguments = (method, request_serializer, response_deserializer, _registered_method)
-        inner = make(self._inner.unary_stream, *arguments)
-        if self._limited_inside:
-            return DroppableUnaryStream(inner, method, self.connection)
-        limits = self._timeouts.limits(method, streams=True)
-        limited = UnaryStream(self, inner, method, limits, self.connection)
-        return limited if inband is None else inband.unary_stream(limited)
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> AioStreamUnaryBase:
-        self._start_heartbeat()
-        inband = None
-        if self._inband is not None:
-            inband, request_serializer, response_deserializer = self._kept_alive(
-                "stream_unary", method, request_serializer, response_deserializer
-            )
-        arguments = (method, request_serializer, response_deserializer, _registered_method)
-        inner = make(self._inner.stream_unary, *arguments)
-        if self._limited_inside:
-            return DroppableStreamUnary(inner, method, self.connection)
-        limits = self._timeouts.limits(method, streams=False)
-        limited = StreamUnary(self, inner, method, limits, self.connection)
-        return limited if inband is None else inband.stream_unary(limited)
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> AioStreamStreamBase:
-        self._start_heartbeat()
-        inband = None
-        if self._inband is not None:
-            inband, request_serializer, response_deserializer = self._kept_alive(
-                "stream_stream", method, request_serializer, response_deserializer
-            )
-        arguments = (method, request_serializer, response_deserializer, _registered_method)
-        inner = make(self._inner.stream_stream, *arguments)
-        if self._limited_inside:
-            return DroppableStreamStream(inner, method, self.connection)
-        limits = self._timeouts.limits(method, streams=True)
-        limited = StreamStream(self, inner, method, limits, self.connection)
-        return limited if inband is None else inband.stream_stream(limited)
+            return _DROPPABLE[kind](inner, method, self.connection)
+        limited = _STREAMING[kind](self, inner, method, limits, self.connection)
+        return limited if inband is None else getattr(inband, kind)(limited)
 
     def _kept_alive(
         self, kind: str, method: str, serializer: Serializer | None, deserializer: Deserializer | None
-    ) -> tuple[Any, Serializer | None, Deserializer | None]:
-        """Return what keeps the streams of a method alive, or ``None``, and its serializers for that."""
-        interval = None if self._inband is None else self._inband.interval_of(method)
+    ) -> tuple[Any, str, Serializer | None, Deserializer | None]:
+        """Return what keeps the streams of a method alive, or ``None``; the method, and its serializers for that."""
+        interval = None if self._inband is None or kind == "unary_unary" else self._inband.interval_of(method)
         if interval is None:
-            return None, serializer, deserializer
+            return None, method, serializer, deserializer
         from grpc_heartbeat.inband.client_aio import KeepAlive
 
         inband = KeepAlive(interval)
-        return inband, *inband.codecs(kind, serializer, deserializer)
+        return inband, method, *inband.codecs(kind, serializer, deserializer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

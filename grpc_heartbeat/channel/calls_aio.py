@@ -175,6 +175,8 @@ class _Response(_Limited):
         try:
             result = yield from (self._source or call).__await__()
         except asyncio.CancelledError:
+            if not call.done():  # grpcio forgets to cancel it, if interceptors have just made it
+                call.cancel()
             flight.release()
             ours = flight.ours(before)
             if ours is None:

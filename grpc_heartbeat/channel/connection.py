@@ -12,7 +12,8 @@ asked at a time, whoever wants to know. Errors of the application's calls that s
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import grpc
@@ -44,6 +45,16 @@ class Waiting(Protocol):
 
     def connected(self) -> None:
         """The channel has a connection. Called once, from any thread."""
+
+
+def tell_connected(calls: Iterable[Waiting], made: weakref.WeakMethod[Callable[[], None]] | None) -> None:
+    """Tell those that waited for a connection, and the heartbeat of the channel, that there is one."""
+    heed = None if made is None else made()
+    for hear in (*(call.connected for call in calls), *(() if heed is None else (heed,))):
+        try:
+            hear()
+        except Exception as error:
+            _faults.record("channel.connected", error)
 
 
 class _Connection:
@@ -94,6 +105,8 @@ class Connection(_Connection):
         super().__init__(channel)
         self._channel = channel
         self._lock = threading.Lock()
+        self.made: weakref.WeakMethod[Callable[[], None]] | None = None
+        """Called when a connection was made for which calls waited."""
         self._waiting: set[Waiting] = set()
         self._waited = 0
         self._asking: list[Answer] = []
@@ -164,11 +177,7 @@ class Connection(_Connection):
             told = self._waiting
             self._waiting = set()
             self._stop()
-        for call in told:
-            try:
-                call.connected()
-            except Exception as error:
-                _faults.record("channel.connected", error)
+        tell_connected(told, self.made)
 
     def ask(self, answer: Answer) -> None:
         """Call ``answer`` once with the error of the last attempt to connect, or with ``None`` if there is none to be had.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ import grpc.aio
 from grpc_heartbeat import _faults
 from grpc_heartbeat._grpcio_at_once import state_reader
 from grpc_heartbeat._loop_timers import loop_timers
+from grpc_heartbeat.channel.connection import tell_connected
 from grpc_heartbeat.core.timers import Alarm
 
 _READY = grpc.ChannelConnectivity.READY.value[0]
@@ -55,6 +57,9 @@ class Connection:
 
     name = ""
     """The channel's name in telemetry."""
+
+    made: weakref.WeakMethod[Callable[[], None]] | None = None
+    """Called when a connection was made for which calls waited."""
 
     loop: asyncio.AbstractEventLoop | None = None
     """The loop of the channel's calls, once one was made."""
@@ -109,11 +114,7 @@ class Connection:
             self._timer.arm(asyncio.get_running_loop().time() + LOOK_EVERY)
             return
         told, self._waiting = self._waiting, set()
-        for call in told:
-            try:
-                call.connected()
-            except Exception as error:
-                _faults.record("channel.connected_aio", error)
+        tell_connected(told, self.made)
 
     def remember(self, details: str) -> None:
         """Take note of the details of a call that was UNAVAILABLE, if they say why there is no connection."""

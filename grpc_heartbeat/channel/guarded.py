@@ -14,7 +14,6 @@ import grpc
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._timers import clock, timers
-from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.breaker_face import ChannelBreaker
 from grpc_heartbeat.channel.guarded_calls import (
     GuardedStreamStream,
@@ -22,6 +21,7 @@ from grpc_heartbeat.channel.guarded_calls import (
     GuardedUnaryStream,
     GuardedUnaryUnary,
 )
+from grpc_heartbeat.channel.kinds import Kind, Signature
 from grpc_heartbeat.channel.switch import Ears, Switch
 from grpc_heartbeat.channel.sync import Channel
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
@@ -34,6 +34,14 @@ StateCallback = Callable[[grpc.ChannelConnectivity], None]
 
 _WATCH_ENDS = 0.3
 """Seconds after which grpcio's watching thread has noticed that nobody listens; closing its channel sooner makes it fail."""
+
+
+_KINDS = {
+    "unary_unary": GuardedUnaryUnary,
+    "unary_stream": GuardedUnaryStream,
+    "stream_unary": GuardedStreamUnary,
+    "stream_stream": GuardedStreamStream,
+}
 
 
 class _Fitter:
@@ -53,6 +61,7 @@ class _Fitter:
                     new.subscribe(callback, try_to_connect)
                 except Exception as error:
                     _faults.record("channel.subscribe", error)
+        new.connection.made = weakref.WeakMethod(self.heartbeat.connected_anew)
         self.heartbeat.move(new.plain, after)
 
     def close(self, channel: Channel) -> None:
@@ -104,6 +113,7 @@ class GuardedChannel(Channel):
         heartbeat.guard = Ears(self.switch, self.breaker)
         switch = self.switch  # not this channel, which may be dropped
         heartbeat.unconnected = lambda: switch.current.channel.connection.waited()
+        self.connection.made = weakref.WeakMethod(heartbeat.connected_anew)
         heartbeat.owner = weakref.ref(self)
         heartbeat.start()
 
@@ -115,41 +125,8 @@ class GuardedChannel(Channel):
         self._fitter.watchers.pop(callback, None)
         super().unsubscribe(callback)
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        return GuardedUnaryUnary(self, (method, request_serializer, response_deserializer, _registered_method))
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        return GuardedUnaryStream(self, (method, request_serializer, response_deserializer, _registered_method))
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        return GuardedStreamUnary(self, (method, request_serializer, response_deserializer, _registered_method))
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        return GuardedStreamStream(self, (method, request_serializer, response_deserializer, _registered_method))
+    def _method(self, kind: Kind, signature: Signature) -> Any:
+        return _KINDS[kind](self, signature)
 
     def close(self) -> None:
         channels = self.switch.close()

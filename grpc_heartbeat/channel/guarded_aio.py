@@ -15,7 +15,6 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat import _faults
-from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.aio import Channel
 from grpc_heartbeat.channel.breaker_face import ChannelBreaker
 from grpc_heartbeat.channel.guarded_calls_aio import (
@@ -24,6 +23,7 @@ from grpc_heartbeat.channel.guarded_calls_aio import (
     GuardedUnaryStream,
     GuardedUnaryUnary,
 )
+from grpc_heartbeat.channel.kinds import Kind, Signature
 from grpc_heartbeat.channel.loops_aio import on_loop
 from grpc_heartbeat.channel.switch import Ears, Switch
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 
 _TELLING = 0.25
 """Seconds that calls which ended with their connection have to come back through interceptors, whose tasks a close cancels."""
+
+
+_KINDS = {
+    "unary_unary": GuardedUnaryUnary,
+    "unary_stream": GuardedUnaryStream,
+    "stream_unary": GuardedStreamUnary,
+    "stream_stream": GuardedStreamStream,
+}
 
 
 class _Fitter:
@@ -50,6 +58,7 @@ class _Fitter:
 
     def moved(self, old: Channel, new: Channel, after: float) -> None:
         self._loop = asyncio.get_running_loop()
+        new.connection.made = weakref.WeakMethod(self.heartbeat.connected_anew)
         self.heartbeat.move(new.plain, after)
         moved, self.moving = self.moving, asyncio.Event()
         moved.set()
@@ -119,6 +128,7 @@ class GuardedChannel(Channel):
         heartbeat.guard = Ears(self.switch, self.breaker)
         switch = self.switch  # not this channel, which may be dropped
         heartbeat.unconnected = lambda: switch.current.channel.connection.waited()
+        self.connection.made = weakref.WeakMethod(heartbeat.connected_anew)
         heartbeat.owner = weakref.ref(self)
         self._heartbeat_started = False
         self._start_heartbeat()
@@ -158,42 +168,6 @@ class GuardedChannel(Channel):
                 return
             await self.wait_for_state_change(state)
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
+    def _method(self, kind: Kind, signature: Signature) -> Any:
         self._start_heartbeat()
-        return GuardedUnaryUnary(self, (method, request_serializer, response_deserializer, _registered_method))
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        self._start_heartbeat()
-        return GuardedUnaryStream(self, (method, request_serializer, response_deserializer, _registered_method))
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        self._start_heartbeat()
-        return GuardedStreamUnary(self, (method, request_serializer, response_deserializer, _registered_method))
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
-        self._start_heartbeat()
-        return GuardedStreamStream(self, (method, request_serializer, response_deserializer, _registered_method))
+        return _KINDS[kind](self, signature)

@@ -24,6 +24,7 @@ import grpc
 from grpc_heartbeat import _faults
 from grpc_heartbeat._ticks import Ticks
 from grpc_heartbeat._timers import clock
+from grpc_heartbeat.channel.pools import remember
 from grpc_heartbeat.config import PoolPolicy
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.pool import Outcome, Pool, PoolMember, PoolSnapshot
@@ -107,25 +108,32 @@ class ChannelPool(Generic[ChannelT]):
     Args:
         make: Makes a member's channel.
         policy: How many there are and when they are probed.
+        target: What they are connections to, for metrics.
 
     Attributes:
         policy: The policy.
+        target: The target.
         closed: Whether the channel was closed.
     """
 
-    def __init__(self, make: Callable[[], ChannelT], policy: PoolPolicy) -> None:
+    def __init__(self, make: Callable[[], ChannelT], policy: PoolPolicy, target: str = "") -> None:
         self.policy = policy
+        self.target = target
         self.closed = False
         self._pool: Pool[Held[ChannelT]] = Pool(policy, lambda: Held(make, self._began))
         self._lock = threading.Lock()
         self._prober = _Prober(self)
         self._wheel: Ticks | None = None
+        remember(self)
 
     def snapshot(self) -> PoolSnapshot:
         """Return the state of the connections and what the pool has done so far."""
+        return replace(self.counts(), ready=self._ready())
+
+    def counts(self) -> PoolSnapshot:
+        """Return the same without asking gRPC what is established; from any thread."""
         with self._lock:
-            found = self._pool.snapshot(clock())
-        return replace(found, ready=self._ready())
+            return self._pool.snapshot(clock())
 
     def channels(self) -> list[ChannelT]:
         """Return the members' channels, as far as they were needed yet."""

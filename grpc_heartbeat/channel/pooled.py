@@ -12,8 +12,6 @@ import grpc
 
 from grpc_heartbeat._ticks import Ticks, ticks
 from grpc_heartbeat._types import (
-    Deserializer,
-    Serializer,
     StreamStreamBase,
     StreamUnaryBase,
     UnaryStreamBase,
@@ -21,6 +19,7 @@ from grpc_heartbeat._types import (
 )
 from grpc_heartbeat.channel.connection import WATCH_ENDS
 from grpc_heartbeat.channel.connectivity import Listener, Subscriptions
+from grpc_heartbeat.channel.kinds import Kind, Kinds, Signature
 from grpc_heartbeat.channel.pool import ChannelPool, Held, Pooled, outcome_of_call
 from grpc_heartbeat.channel.sync import Channel
 from grpc_heartbeat.config import PoolPolicy
@@ -34,8 +33,8 @@ SyncMember = PoolMember[Held[Channel]]
 class SyncPool(ChannelPool[Channel]):
     """The connections of a :class:`PooledChannel`."""
 
-    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy) -> None:
-        super().__init__(make, policy)
+    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy, target: str = "") -> None:
+        super().__init__(make, policy, target)
         self.subscriptions = Subscriptions(self.channels)
         self._closings: set[threading.Thread] = set()
 
@@ -166,15 +165,23 @@ class _StreamStream(_Responses, StreamStreamBase):
     kind = "stream_stream"
 
 
-class PooledChannel(grpc.Channel):
+_KINDS = {
+    "unary_unary": _UnaryUnary,
+    "unary_stream": _UnaryStream,
+    "stream_unary": _StreamUnary,
+    "stream_stream": _StreamStream,
+}
+
+
+class PooledChannel(Kinds, grpc.Channel):
     """Spreads its calls over channels that ``make`` makes, each with its own connection. Made by ``pooled_channel``.
 
     Attributes:
         pool: Its connections: ``channel.pool.snapshot()`` tells how they are and how often one was reused.
     """
 
-    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy) -> None:
-        self.pool = SyncPool(make, policy)
+    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy, target: str = "") -> None:
+        self.pool = SyncPool(make, policy, target)
 
     def subscribe(
         self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool | None = False
@@ -185,41 +192,8 @@ class PooledChannel(grpc.Channel):
     def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
         self.pool.subscriptions.remove(callback)
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> UnaryUnaryBase:
-        return _UnaryUnary(self, method, request_serializer, response_deserializer, _registered_method)
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> UnaryStreamBase:
-        return _UnaryStream(self, method, request_serializer, response_deserializer, _registered_method)
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> StreamUnaryBase:
-        return _StreamUnary(self, method, request_serializer, response_deserializer, _registered_method)
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> StreamStreamBase:
-        return _StreamStream(self, method, request_serializer, response_deserializer, _registered_method)
+    def _method(self, kind: Kind, signature: Signature) -> Any:
+        return _KINDS[kind](self, *signature)
 
     def close(self) -> None:
         """Close all connections; calls in flight are cancelled."""

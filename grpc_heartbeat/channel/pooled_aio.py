@@ -16,11 +16,10 @@ from grpc_heartbeat._types import (
     AioStreamUnaryBase,
     AioUnaryStreamBase,
     AioUnaryUnaryBase,
-    Deserializer,
-    Serializer,
 )
 from grpc_heartbeat.channel.aio import Channel
 from grpc_heartbeat.channel.connectivity import best_of
+from grpc_heartbeat.channel.kinds import Kind, Kinds, Signature
 from grpc_heartbeat.channel.pool import ChannelPool, Held, Pooled, outcome_of
 from grpc_heartbeat.config import PoolPolicy
 from grpc_heartbeat.core.pool import Outcome, PoolMember
@@ -31,8 +30,8 @@ AioMember = PoolMember[Held[Channel]]
 class AioPool(ChannelPool[Channel]):
     """The connections of a :class:`PooledChannel`; used on the loop of its first call."""
 
-    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy) -> None:
-        super().__init__(make, policy)
+    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy, target: str = "") -> None:
+        super().__init__(make, policy, target)
         self._tasks: set[asyncio.Task[None]] = set()
         self._changes: dict[Channel, asyncio.Task[None]] = {}
 
@@ -146,15 +145,23 @@ class _StreamStream(_Method, AioStreamStreamBase):
     kind = "stream_stream"
 
 
-class PooledChannel(grpc.aio.Channel):
+_KINDS = {
+    "unary_unary": _UnaryUnary,
+    "unary_stream": _UnaryStream,
+    "stream_unary": _StreamUnary,
+    "stream_stream": _StreamStream,
+}
+
+
+class PooledChannel(Kinds, grpc.aio.Channel):
     """Spreads its calls over channels that ``make`` makes, each with its own connection. Made by ``aio.pooled_channel``.
 
     Attributes:
         pool: Its connections: ``channel.pool.snapshot()`` tells how they are and how often one was reused.
     """
 
-    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy) -> None:
-        self.pool = AioPool(make, policy)
+    def __init__(self, make: Callable[[], Channel], policy: PoolPolicy, target: str = "") -> None:
+        self.pool = AioPool(make, policy, target)
 
     async def __aenter__(self) -> PooledChannel:
         return self
@@ -177,38 +184,5 @@ class PooledChannel(grpc.aio.Channel):
         while (state := self.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
             await self.wait_for_state_change(state)
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> AioUnaryUnaryBase:
-        return _UnaryUnary(self, method, request_serializer, response_deserializer, _registered_method)
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> AioUnaryStreamBase:
-        return _UnaryStream(self, method, request_serializer, response_deserializer, _registered_method)
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> AioStreamUnaryBase:
-        return _StreamUnary(self, method, request_serializer, response_deserializer, _registered_method)
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> AioStreamStreamBase:
-        return _StreamStream(self, method, request_serializer, response_deserializer, _registered_method)
+    def _method(self, kind: Kind, signature: Signature) -> Any:
+        return _KINDS[kind](self, *signature)

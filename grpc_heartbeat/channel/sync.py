@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from grpc_heartbeat._types import Deserializer, Serializer, StreamStreamBase, StreamUnaryBase, UnaryStreamBase
+from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.connection import Connection
+from grpc_heartbeat.channel.kinds import STREAMS, Kind, Kinds, Signature
 from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.channel.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from grpc_heartbeat.inband.policy import InbandPolicy
 
 
-class Channel(grpc.Channel):
+_STREAMING = {"unary_stream": UnaryStream, "stream_unary": StreamUnary, "stream_stream": StreamStream}
+
+
+class Channel(Kinds, grpc.Channel):
     """Wraps ``inner``; closes it when closed. Made by ``insecure_channel``, ``secure_channel`` and ``wrap_channel``.
 
     Attributes:
@@ -53,6 +57,7 @@ class Channel(grpc.Channel):
         self.heartbeat = SyncHeartbeat(self._inner, policy, identity, name=name)
         self.heartbeat.owner = weakref.ref(self)
         self.heartbeat.unconnected = self.connection.waited
+        self.connection.made = weakref.WeakMethod(self.heartbeat.connected_anew)
         self.heartbeat.start()
 
     def subscribe(
@@ -63,77 +68,27 @@ class Channel(grpc.Channel):
     def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
         self._inner.unsubscribe(callback)
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> UnaryUnary:
-        arguments = (method, request_serializer, response_deserializer, _registered_method)
-        inner = make(self._inner.unary_unary, *arguments)
-        limits = self._timeouts.limits(method, streams=False)
-        return UnaryUnary(self, inner, method, limits, lambda: make(self._inner.unary_stream, *arguments))
-
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> UnaryStreamBase:
-        inband = None
-        if self._inband is not None:
-            inband, request_serializer, response_deserializer = self._kept_alive(
-                "unary_stream", method, request_serializer, response_deserializer
-            )
-        inner = make(self._inner.unary_stream, method, request_serializer, response_deserializer, _registered_method)
-        limited = UnaryStream(self, inner, method, self._timeouts.limits(method, streams=True))
-        return limited if inband is None else inband.unary_stream(limited)
-
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> StreamUnaryBase:
-        inband = None
-        if self._inband is not None:
-            inband, request_serializer, response_deserializer = self._kept_alive(
-                "stream_unary", method, request_serializer, response_deserializer
-            )
-        inner = make(self._inner.stream_unary, method, request_serializer, response_deserializer, _registered_method)
-        limited = StreamUnary(self, inner, method, self._timeouts.limits(method, streams=False))
-        return limited if inband is None else inband.stream_unary(limited)
-
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Serializer | None = None,
-        response_deserializer: Deserializer | None = None,
-        _registered_method: bool | None = False,
-    ) -> StreamStreamBase:
-        inband = None
-        if self._inband is not None:
-            inband, request_serializer, response_deserializer = self._kept_alive(
-                "stream_stream", method, request_serializer, response_deserializer
-            )
-        inner = make(self._inner.stream_stream, method, request_serializer, response_deserializer, _registered_method)
-        limited = StreamStream(self, inner, method, self._timeouts.limits(method, streams=True))
-        return limited if inband is None else inband.stream_stream(limited)
+    def _method(self, kind: Kind, signature: Signature) -> Any:
+        if kind == "unary_unary":
+            inner = make(self._inner.unary_unary, *signature)
+            limits = self._timeouts.limits(signature[0], streams=False)
+            return UnaryUnary(self, inner, signature[0], limits, lambda: make(self._inner.unary_stream, *signature))
+        inband, method, serializer, deserializer = self._kept_alive(kind, *signature[:3])
+        inner = make(getattr(self._inner, kind), method, serializer, deserializer, signature[3])
+        limited = _STREAMING[kind](self, inner, method, self._timeouts.limits(method, streams=kind in STREAMS))
+        return limited if inband is None else getattr(inband, kind)(limited)
 
     def _kept_alive(
         self, kind: str, method: str, serializer: Serializer | None, deserializer: Deserializer | None
-    ) -> tuple[Any, Serializer | None, Deserializer | None]:
-        """Return what keeps the streams of a method alive, or ``None``, and its serializers for that."""
+    ) -> tuple[Any, str, Serializer | None, Deserializer | None]:
+        """Return what keeps the streams of a method alive, or ``None``; the method, and its serializers for that."""
         interval = None if self._inband is None else self._inband.interval_of(method)
         if interval is None:
-            return None, serializer, deserializer
+            return None, method, serializer, deserializer
         from grpc_heartbeat.inband.client import KeepAlive
 
         inband = KeepAlive(interval)
-        return inband, *inband.codecs(kind, serializer, deserializer)
+        return inband, method, *inband.codecs(kind, serializer, deserializer)
 
     def close(self) -> None:
         if self.heartbeat is not None:

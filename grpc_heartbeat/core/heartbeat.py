@@ -121,6 +121,11 @@ class ClientSession:
         return self._opened
 
     @property
+    def beaten(self) -> bool:
+        """Whether a beat was sent on this stream."""
+        return self._sequence > 0
+
+    @property
     def over(self) -> bool:
         """Whether the stream is to be ended; nothing happens in the session any more."""
         return self._over

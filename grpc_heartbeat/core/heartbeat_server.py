@@ -14,6 +14,8 @@ found by looking at all streams now and then (``wake`` at ``next_wakeup``). The 
 *Two ways to send.* A driver that can send an answer and wait for the next frame in one operation does so while ``joined`` is
 true; it is cheaper, but nothing else can be sent until that frame is here. So it is for clients that beat so fast that a
 goodbye can wait for the next answer, or that also read it in the stream's trailing metadata, and not where the server beats.
+Only the next beat shows that the answer was taken, so it is not for clients that may be silent for longer than an answer may
+wait.
 
 *Ends.* ``over`` means that nothing more is said. If the goodbye was the server's (``parted``), the driver waits for the client
 to end its side, :data:`PARTING` seconds at most: a stream that the server ends before the client did is reset, and what the
@@ -50,9 +52,6 @@ LOOK = 20.0
 
 QUICK = 1.0
 """Seconds between beats up to which a goodbye can wait for the next answer."""
-
-LONGEST_JOINED = 60.0
-"""Promised seconds up to which sending and waiting may be joined: only the next beat shows that the answer was taken."""
 
 LIMITS = StreamLimits()
 
@@ -268,7 +267,7 @@ class ServerSession:
         self.beats += 1
         self.joined = (
             (self.hears_trailers or now - self.seen <= QUICK)
-            and 0 < beat.next_within <= LONGEST_JOINED
+            and 0 < PATIENCE * beat.next_within <= self._limits.unread >= SHORTEST_PATIENCE
             and self._own is None
         )
         self.seen = now

@@ -71,6 +71,7 @@ class LocalPauses:
         if not end > start:
             return
         longest = added = Pause(start, end, cause)
+        total, count = self.total, self.count  # stored once each: who asks meanwhile sees no joined pause missing
         rest = list(self._pauses)
         later: list[Pause] = []
         while rest and rest[-1].end >= start:
@@ -78,13 +79,13 @@ class LocalPauses:
             if known.start > end:
                 later.append(known)
                 continue
-            self.total -= known.end - known.start
-            self.count -= 1
+            total -= known.end - known.start
+            count -= 1
             longest = max(longest, known, key=lambda pause: pause.end - pause.start)
             added = Pause(min(added.start, known.start), max(added.end, known.end), longest.cause)
         self._pauses = (*rest, added, *reversed(later))[-REMEMBERED:]
-        self.total += added.end - added.start
-        self.count += 1
+        self.total = total + added.end - added.start
+        self.count = count + 1
         self._until = max(self._until, added.until)
 
     def excused(self, since: float, now: float) -> float:

@@ -65,9 +65,12 @@ class PoolSnapshot:
         calls: Calls so far.
         reused: Those that went out on a connection which was live then.
         probes: Probes that were sent.
-        silent: Those that were not answered.
+        answered: Those that were answered.
+        silent: Those that were not.
+        put_off: Those that were not, but in which this process did not run, so that they are repeated.
         rebuilds: Connections that replaced others.
         connections: Connections that were asked for, replaced ones included.
+        retired: Connections that were replaced and have calls that have not ended.
         ready: Those that the transport says are established now; ``None`` where it cannot be asked.
     """
 
@@ -79,9 +82,12 @@ class PoolSnapshot:
     calls: int
     reused: int
     probes: int
+    answered: int
     silent: int
+    put_off: int
     rebuilds: int
     connections: int
+    retired: int
     ready: int | None = None
 
     @property
@@ -139,7 +145,8 @@ class Pool(Generic[Held]):
         """Those that do not, and have calls in flight."""
         self._ended: list[PoolMember[Held]] = []
         self._turn = 0
-        self._calls = self._reused = self._probes = self._silent = self._rebuilds = self._connections = 0
+        self._calls = self._reused = self._rebuilds = self._connections = 0
+        self._probes = self._answered = self._silent = self._put_off = 0
 
     def pick(self, now: float) -> PoolMember[Held]:
         """Return the member for a call that starts now, rebuilt if need be. Each pick is followed by one ``done``."""
@@ -185,8 +192,10 @@ class Pool(Generic[Held]):
             return
         member.probed_at = None
         if answered:
+            self._answered += 1
             self._alive(member, now)
         elif excused > 0:
+            self._put_off += 1
             member.doubted = True
         else:
             self._silent += 1
@@ -209,9 +218,12 @@ class Pool(Generic[Held]):
             calls=self._calls,
             reused=self._reused,
             probes=self._probes,
+            answered=self._answered,
             silent=self._silent,
+            put_off=self._put_off,
             rebuilds=self._rebuilds,
             connections=self._connections,
+            retired=len(self.retired),
         )
 
     def _best(self, now: float) -> PoolMember[Held]:

@@ -34,7 +34,8 @@ class StreamLimits:
             frame of this version with some to spare for others. Default 4,096.
         metadata_bytes: Size of the metadata that a stream is opened with, each entry counted with 32 bytes on top. gRPC
             itself refuses what is above its own limit, which is 16 KB by default. Default 8,192.
-        unread: Seconds that an answer may wait to be taken by a client that does not read. Default 20.
+        unread: Seconds that an answer may wait to be taken by a client that does not read. Clients that promise
+            their next beat within a third of it are answered at nearly half the cost; below 10 none are. Default 20.
 
     Raises:
         TypeError, ValueError: a value of the wrong type or outside its range; the message names it.

@@ -4,7 +4,9 @@ The stream's own coroutine (``servicer_aio.py``) reads, answers and waits. Other
 goodbye, a server that beats its beats. Writes never overlap: whoever finds one under way leaves its frames in the outbox,
 which the writer empties before it is done.
 
-A coroutine that waits is ended by cancelling its task, which it tells from a cancelled RPC by ``gave_up``.
+A coroutine that waits is ended by cancelling its task, which it tells from a cancelled RPC by ``gave_up``. That does not end
+the RPC of a client that reads nothing: its status waits behind the answer that is not taken, grpc.aio knows no other end, and
+so the RPC stays until the client goes. It keeps its place, so that there are never more such RPCs than streams are allowed.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ class AioStream(Member):
     __slots__ = (
         "_context",
         "_outbox",
+        "_stuck",
         "_taken",
         "_task",
         "gave_up",
@@ -85,6 +88,8 @@ class AioStream(Member):
         self._context: Any = context
         self._task = asyncio.current_task()
         self._outbox: list[Frame] | None = None
+        self._stuck = False
+        """Whether an answer was still under way when the stream was ended from here."""
         self._taken: asyncio.Future[None] | None = None
         shared.streams.add(self)
         shared.ticks.add(self, shared.loop.time() + shared.held.look)
@@ -178,9 +183,16 @@ class AioStream(Member):
         self.session.closed(shared.loop.time())
         if self.session.events:
             self._tell()
+        if self._stuck or self.writing:
+            self._context.add_done_callback(self._leave)
+        else:
+            self._leave()
         self._task = self.wire = None
         self._context = None  # the wheel has our place until its time, and would have the RPC's memory
-        shared.held.leave(self.host, self.session)
+
+    def _leave(self, _context: Any = None) -> None:
+        """Give the place back: the RPC is over."""
+        self.shared.held.leave(self.host, self.session)
 
     def _leave_to_writer(self, frames: Iterable[Frame]) -> None:
         self._outbox = [*(self._outbox or ()), *frames]
@@ -195,6 +207,7 @@ class AioStream(Member):
     def _give_up(self) -> None:
         if self._task is not None:
             self.gave_up = True
+            self._stuck = self.writing or self.joined
             self._task.cancel()
 
     def _next_look(self, now: float) -> float:

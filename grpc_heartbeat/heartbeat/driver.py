@@ -18,7 +18,8 @@ maximum age of connections, or a drain of a proxy), the old one would be watched
 the channel is asked whether its connection may have been replaced, and then the stream is *moved*: closed with a goodbye, and
 opened anew some time within an interval, so that not all clients come at once. That is no alarm. A channel that has no
 connection while a stream on it is open has left that stream's; and so has one that has a connection again, of which is known
-only when calls with a time-out for connecting met it without one (``channel/connection.py``).
+only when calls with a time-out for connecting met it without one (``channel/connection.py``). Once these have theirs, the
+stream is looked at without waiting for its next beat.
 """
 
 from __future__ import annotations
@@ -201,6 +202,11 @@ class Heartbeat(Member):
         elif self._at_rest():
             self._rest()
 
+    def connected_anew(self) -> None:
+        """Look soon whether the present stream was left behind, because the channel made a connection; from any thread."""
+        if self._started and not self._closing:
+            self._wheel().add(self, self._now())
+
     # What the wheel wakes.
 
     def tick(self, now: float) -> float | None:
@@ -231,6 +237,8 @@ class Heartbeat(Member):
             stream.cancel()
         if session is not None and self._client.may_rise(now):
             self._leave(now, "a better level is tried", 0.0)
+        elif session is not None and self._replaced(session, sequence):
+            self._leave(now, "the connection was replaced", random.random() * min(LONGEST_MOVE, self.policy.interval))
         elif session is not None and sequence is not None:
             self._beat(session, sequence, now)
         else:
@@ -242,9 +250,6 @@ class Heartbeat(Member):
         stream, beats = self._stream, self._beats
         if stream is None or beats is None:  # it ended a moment ago
             return
-        if self._replaced(sequence):
-            self._leave(now, "the connection was replaced", random.random() * min(LONGEST_MOVE, self.policy.interval))
-            return
         trace_context = beats.start(sequence)
         with self._lock:
             beat = session.send_beat(now, trace_context)
@@ -255,12 +260,15 @@ class Heartbeat(Member):
             stream.send(codec.encode(beat), beat.sequence)
         self._settle(session, now, earlier)
 
-    def _replaced(self, sequence: int) -> bool:
-        """Tell whether the present stream is on a connection that its channel has left."""
+    def _replaced(self, session: ClientSession, sequence: int | None) -> bool:
+        """Tell whether the present stream, of which this beat is due, is on a connection that its channel has left."""
+        if self._stream is None or session.over:  # it ended a moment ago
+            return False
         unconnected = 0 if self.unconnected is None else self.unconnected()
         if sequence == 1:
             self._unconnected = unconnected
-        return unconnected != self._unconnected or not self._connected()
+        changed = unconnected != self._unconnected
+        return session.beaten and changed if sequence is None else changed or not self._connected()
 
     # Opening and leaving.
 

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat._weak import listed
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.events import Event, Observer, Observers
 from grpc_heartbeat.core.frames import GOODBYE_KEY
@@ -145,7 +146,7 @@ class HeldStreams:
 
 def all_held() -> list[HeldStreams]:
     """Return those of each server of this process."""
-    return list(_all)
+    return listed(lambda: _all)
 
 
 def held_reports() -> list[HeldReport]:

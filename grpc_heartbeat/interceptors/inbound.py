@@ -8,11 +8,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from grpc_heartbeat import _faults, _in_flight
-from grpc_heartbeat._call_events import rpc_ends, rpc_events
+from grpc_heartbeat._call_events import rpc_ends, rpc_starts
 from grpc_heartbeat._types import Metadata
 from grpc_heartbeat.core.deadline import inbound_deadline
 from grpc_heartbeat.core.scope import Reason, Scope
-from grpc_heartbeat.core.server_events import RpcEnded, RpcStarted
+from grpc_heartbeat.core.server_events import RpcEnded
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.server_state import end_scope
 
@@ -114,18 +114,36 @@ class SyncScope(InboundScope):
 class AioScope(InboundScope):
     """On the asyncio stack, the end of an RPC is a cancel of its task, which looks like any other.
 
+    It is made and becomes current when the RPC arrives, which saves setting another variable. Until its handler begins it
+    passes for one that has finished: nothing is inherited from it.
+
+    Args:
+        metadata: The RPC's invocation metadata: asking the context for it would parse it again.
+        arrived: When it arrived.
+
     Attributes:
-        context: What the handler gets.
+        context: What the handler gets; ``None`` before it begins.
         accepting: The same, if the RPC may be accepted early.
         limit: The server's own limit, if there is one.
         task: The RPC's task while its handler runs; of handlers that are plain functions, none.
     """
 
+    deadline: float | None = None
+    source = ""
+    method = ""
+    finished = True
+    context: Any = None
     accepting: AcceptingContext | None = None
     limit: AioLimit | None = None
-    task: asyncio.Task[Any] | None
+    task: asyncio.Task[Any] | None = None
 
-    def __init__(self, deadline: float | None, method: Method, context: Any) -> None:
+    def __init__(self, metadata: Metadata | None, arrived: float | None) -> None:
+        self.metadata = metadata
+        self.arrived = arrived
+
+    def begin(self, deadline: float | None, method: Method, context: Any) -> None:
+        """The RPC's handler begins, in the task that runs now."""
+        self.finished = False
         self.deadline = deadline
         self.source = method.source
         self.method = method.path
@@ -163,11 +181,10 @@ def deadline_of(context: Any, metadata: Metadata | None, now: float, arrived: fl
 
 
 def tell_started(scope: InboundScope, now: float, arrived: float | None) -> None:
-    """Tell the observers of all RPCs that the handler of one starts."""
+    """Tell those who hear of it that the handler of an RPC starts."""
     if rpc_ends.listening:
         scope.entered = now
-    delay = 0.0 if arrived is None else now - arrived
-    rpc_events.emit(RpcStarted(now, scope.method, scope.remaining(now), delay))
+    rpc_starts.tell(scope.method, now, scope.remaining(now), 0.0 if arrived is None else now - arrived)
 
 
 def handler_over(scope: InboundScope) -> None:

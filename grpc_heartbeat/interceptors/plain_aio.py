@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 
 from grpc_heartbeat import _in_flight
-from grpc_heartbeat._call_events import rpc_events
+from grpc_heartbeat._call_events import rpc_starts
 from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
 from grpc_heartbeat.interceptors.accepting_aio import EarlyAccept, PlainAcceptingContext
@@ -99,7 +99,7 @@ class PlainRpc:
         if method.works:
             scope.counted = True
             _in_flight.begin(None)
-        if rpc_events.listening:
+        if rpc_starts.listening:
             tell_started(scope, now, self._arrived)
         return scope
 

@@ -14,11 +14,9 @@ from typing import Any
 import grpc
 
 from grpc_heartbeat import _faults, _in_flight
-from grpc_heartbeat._call_events import rpc_events
+from grpc_heartbeat._call_events import rpc_starts
 from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
-from grpc_heartbeat.core.admission import ServerStats
-from grpc_heartbeat.core.events import Observers
 from grpc_heartbeat.interceptors.accepting import EarlyAccept, SyncDriver
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
@@ -26,7 +24,7 @@ from grpc_heartbeat.interceptors.inbound import SyncScope, deadline_of, handler_
 from grpc_heartbeat.interceptors.limiting import end_after, in_time, stream_in_time
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.responses import ScopedResponses
-from grpc_heartbeat.interceptors.server_state import ServerState
+from grpc_heartbeat.interceptors.server_state import Asked, ServerState
 from grpc_heartbeat.interceptors.speaking import speaks
 
 _UNKNOWN: tuple[Any, Any] = (None, None)
@@ -35,7 +33,7 @@ _arrival: ContextVar[float | None] = ContextVar("grpc_heartbeat.arrival", defaul
 """When the RPC arrived. grpcio runs interceptors and handler of an RPC in the same context, on different threads."""
 
 
-class DeadlineServerInterceptor(grpc.ServerInterceptor):
+class DeadlineServerInterceptor(Asked, grpc.ServerInterceptor):
     """Opens a scope for each inbound RPC. Put it first, so that it sees the handlers of all others wrapped already.
 
     The arguments are those of ``server_interceptors``.
@@ -45,23 +43,6 @@ class DeadlineServerInterceptor(grpc.ServerInterceptor):
         self._state = ServerState(policy, accept_after)
         self._drivers: dict[float, SyncDriver] = {}
         self._handlers = HandlerCache(self._wrap)
-
-    @property
-    def observers(self) -> Observers:
-        """Those who hear of RPCs that are started, rejected, ended or accepted early (``grpc_heartbeat.events``)."""
-        return self._state.observers
-
-    def stats(self) -> ServerStats:
-        """Return what was counted since the interceptor was made."""
-        return self._state.stats()
-
-    def drain(self, *, cancel: bool = False) -> None:
-        """Tell handlers that the server is shutting down: ``deadline.reason()`` says ``"draining"`` to those that ask.
-
-        With ``cancel``, also end the outbound calls of all handlers, now and from now on. There is no way back. Call it
-        before ``server.stop(grace)``.
-        """
-        self._state.drain(cancel)
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
@@ -121,7 +102,7 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any, until_over: 
     if method.works:
         scope.counted = True
         _in_flight.begin(None)
-    if rpc_events.listening:
+    if rpc_starts.listening:
         tell_started(scope, now, arrived)
     return scope
 

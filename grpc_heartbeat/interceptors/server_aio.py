@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 
@@ -24,11 +23,9 @@ import grpc
 import grpc.aio
 
 from grpc_heartbeat import _faults, _in_flight
-from grpc_heartbeat._call_events import rpc_events
+from grpc_heartbeat._call_events import rpc_starts
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat._types import Behavior
-from grpc_heartbeat.core.admission import ServerStats
-from grpc_heartbeat.core.events import Observers
 from grpc_heartbeat.interceptors.accepting_aio import AcceptingContext, EarlyAccept
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
@@ -36,17 +33,13 @@ from grpc_heartbeat.interceptors.inbound import AioScope, deadline_of, handler_o
 from grpc_heartbeat.interceptors.limiting_aio import AioLimit, limited, start
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.plain_aio import PlainHandler
-from grpc_heartbeat.interceptors.server_state import ServerState
+from grpc_heartbeat.interceptors.server_state import Asked, ServerState
 from grpc_heartbeat.interceptors.speaking import speaks
-
-_inbound: ContextVar[tuple[Any, float | None]] = ContextVar("grpc_heartbeat.inbound", default=(None, None))
-"""The metadata of the RPC and when it arrived. Left for the handler by ``intercept_service``, which runs
-in the same task: asking the context for the metadata again would parse it again."""
 
 _UNKNOWN: tuple[Any, Any] = (None, None)
 
 
-class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
+class AioDeadlineServerInterceptor(Asked, grpc.aio.ServerInterceptor):
     """Opens a scope for each inbound RPC. Put it first, so that it sees the handlers of all others wrapped already.
 
     The arguments are those of ``server_interceptors``.
@@ -57,23 +50,6 @@ class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
         self._early: dict[float, EarlyAccept] = {}
         self._handlers = HandlerCache(self._wrap)
 
-    @property
-    def observers(self) -> Observers:
-        """Those who hear of RPCs that are started, rejected, ended or accepted early (``grpc_heartbeat.events``)."""
-        return self._state.observers
-
-    def stats(self) -> ServerStats:
-        """Return what was counted since the interceptor was made."""
-        return self._state.stats()
-
-    def drain(self, *, cancel: bool = False) -> None:
-        """Tell handlers that the server is shutting down: ``deadline.reason()`` says ``"draining"`` to those that ask.
-
-        With ``cancel``, also end the outbound calls of all handlers, now and from now on. There is no way back. Call it
-        before ``await server.stop(grace)``.
-        """
-        self._state.drain(cancel)
-
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
@@ -83,13 +59,15 @@ class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        inbound = handler_call_details.invocation_metadata, arrived
-        _inbound.set(inbound)
         try:
             known, wrapped = self._handlers.entries.get(handler_call_details.method, _UNKNOWN)
             if known is not handler:
                 wrapped = self._handlers.get(handler_call_details.method, handler)
-            return wrapped.watched(*inbound) if isinstance(wrapped, PlainHandler) else wrapped
+            metadata = handler_call_details.invocation_metadata
+            if isinstance(wrapped, PlainHandler):
+                return wrapped.watched(metadata, arrived)
+            current_scope.set(AioScope(metadata, arrived))
+            return wrapped
         except Exception as error:
             _faults.record("server.wrap_aio", error)
             return handler
@@ -112,29 +90,32 @@ class AioDeadlineServerInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope | str:
-    """Make the scope of an RPC current whose handler is about to start, or return why it is not to be started."""
+    """Begin the scope of an RPC whose handler is about to start, or return why it is not to be started."""
     now = monotonic()
-    metadata, arrived = _inbound.get()
+    scope = current_scope.get()
+    if type(scope) is not AioScope or scope.context is not None:  # somebody has put it away, or calls the handler again
+        scope = AioScope(None, None)
+        current_scope.set(scope)
+    arrived = scope.arrived
     own = refusal = None
-    deadline = deadline_of(context, metadata, now, arrived)
+    deadline = deadline_of(context, scope.metadata, now, arrived)
     if method.limits is not None:
         deadline, own, refusal = method.server.admit(method, deadline, now, arrived)
     elif deadline is not None and deadline <= now:
         refusal = method.server.expired(method, now)
     if refusal is not None:
         return refusal
-    scope = AioScope(deadline, method, context)
+    scope.begin(deadline, method, context)
     if early is not None and not method.speaks:
         scope.context = scope.accepting = AcceptingContext(context, method, now)
         early.watch(scope.accepting, asyncio.get_running_loop())
     if own is not None:
         scope.limit = AioLimit(scope, method, own, now)
         start(scope.limit, own, scope, asyncio.get_running_loop())
-    current_scope.set(scope)
     if method.works:
         scope.counted = True
         _in_flight.begin(None)
-    if rpc_events.listening:
+    if rpc_starts.listening:
         tell_started(scope, now, arrived)
     return scope
 

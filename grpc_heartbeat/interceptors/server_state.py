@@ -117,6 +117,29 @@ class ServerState:
                 end_scope(scope, Reason.DRAINING)
 
 
+class Asked:
+    """What an application may ask of an interceptor, in both stacks."""
+
+    _state: ServerState
+
+    @property
+    def observers(self) -> Observers:
+        """Those who hear of RPCs that are started, rejected, ended or accepted early (``grpc_heartbeat.events``)."""
+        return self._state.observers
+
+    def stats(self) -> ServerStats:
+        """Return what was counted since the interceptor was made."""
+        return self._state.stats()
+
+    def drain(self, *, cancel: bool = False) -> None:
+        """Tell handlers that the server is shutting down: ``deadline.reason()`` says ``"draining"`` to those that ask.
+
+        With ``cancel``, also end the outbound calls of all handlers, now and from now on. There is no way back. Call it
+        before the server's ``stop(grace)``.
+        """
+        self._state.drain(cancel)
+
+
 def end_scope(scope: Scope, reason: Reason) -> None:
     """Cancel ``scope``. Never raises."""
     for failure in scope.cancel(reason):

@@ -14,11 +14,13 @@ import grpc
 from opentelemetry import trace
 
 from grpc_heartbeat._types import StreamStreamBase, StreamUnaryBase, UnaryStreamBase, UnaryUnaryBase
+from grpc_heartbeat.channel.kinds import Kind, Kinds, Signature
+from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.telemetry.rpc_client import begin, end_with, ended
 from grpc_heartbeat.telemetry.rpc_spans import SCOPE, Current, RpcSpan, untraced
 
 
-class TracedChannel(grpc.Channel):
+class TracedChannel(Kinds, grpc.Channel):
     """Is ``inner``, and makes a CLIENT span for each call. ``tracer_provider`` is OpenTelemetry's; default: the global one."""
 
     def __init__(self, inner: grpc.Channel, tracer_provider: trace.TracerProvider | None = None) -> None:
@@ -33,20 +35,9 @@ class TracedChannel(grpc.Channel):
     def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
         self._inner.unsubscribe(callback)
 
-    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return self._traced(UnaryUnary, method, self._inner.unary_unary(method, *args, **kwargs))
-
-    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return self._traced(UnaryStream, method, self._inner.unary_stream(method, *args, **kwargs))
-
-    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return self._traced(StreamUnary, method, self._inner.stream_unary(method, *args, **kwargs))
-
-    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return self._traced(StreamStream, method, self._inner.stream_stream(method, *args, **kwargs))
-
-    def _traced(self, kind: Callable[..., Any], method: str, inner: Any) -> Any:
-        return inner if untraced(method) else kind(inner, method, self._tracer)
+    def _method(self, kind: Kind, signature: Signature) -> Any:
+        inner = make(getattr(self._inner, kind), *signature)
+        return inner if untraced(signature[0]) else _KINDS[kind](inner, signature[0], self._tracer)
 
     def close(self) -> None:
         self._inner.close()
@@ -157,3 +148,11 @@ class UnaryStream(_ManyResponses, UnaryStreamBase):
 
 class StreamStream(_ManyResponses, StreamStreamBase):
     """A stream-stream method."""
+
+
+_KINDS = {
+    "unary_unary": UnaryUnary,
+    "unary_stream": UnaryStream,
+    "stream_unary": StreamUnary,
+    "stream_stream": StreamStream,
+}

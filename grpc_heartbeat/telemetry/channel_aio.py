@@ -5,7 +5,6 @@ grpc.aio makes a task for each call that has interceptors. The spans and their o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -13,12 +12,14 @@ import grpc.aio
 from opentelemetry import trace
 
 from grpc_heartbeat._types import AioStreamStreamBase, AioStreamUnaryBase, AioUnaryStreamBase, AioUnaryUnaryBase
+from grpc_heartbeat.channel.kinds import Kind, Kinds, Signature
+from grpc_heartbeat.channel.make import make
 from grpc_heartbeat.telemetry.rpc_client import begin
 from grpc_heartbeat.telemetry.rpc_client_aio import end_with
 from grpc_heartbeat.telemetry.rpc_spans import SCOPE, Current, untraced
 
 
-class AioTracedChannel(grpc.aio.Channel):
+class AioTracedChannel(Kinds, grpc.aio.Channel):
     """Is ``inner``, and makes a CLIENT span for each call. ``tracer_provider`` is OpenTelemetry's; default: the global one."""
 
     def __init__(self, inner: grpc.aio.Channel, tracer_provider: trace.TracerProvider | None = None) -> None:
@@ -44,20 +45,9 @@ class AioTracedChannel(grpc.aio.Channel):
     async def channel_ready(self) -> None:
         await self._inner.channel_ready()
 
-    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return self._traced(UnaryUnary, method, self._inner.unary_unary(method, *args, **kwargs))
-
-    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return self._traced(UnaryStream, method, self._inner.unary_stream(method, *args, **kwargs))
-
-    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return self._traced(StreamUnary, method, self._inner.stream_unary(method, *args, **kwargs))
-
-    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return self._traced(StreamStream, method, self._inner.stream_stream(method, *args, **kwargs))
-
-    def _traced(self, kind: Callable[..., Any], method: str, inner: Any) -> Any:
-        return inner if untraced(method) else kind(inner, method, self._tracer)
+    def _method(self, kind: Kind, signature: Signature) -> Any:
+        inner = make(getattr(self._inner, kind), *signature)
+        return inner if untraced(signature[0]) else _KINDS[kind](inner, signature[0], self._tracer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -100,3 +90,11 @@ class UnaryStream(_Traced, AioUnaryStreamBase):
 
 class StreamStream(_Traced, AioStreamStreamBase):
     """A stream-stream method."""
+
+
+_KINDS = {
+    "unary_unary": UnaryUnary,
+    "unary_stream": UnaryStream,
+    "stream_unary": StreamUnary,
+    "stream_stream": StreamStream,
+}

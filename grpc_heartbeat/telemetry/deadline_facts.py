@@ -21,10 +21,10 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from grpc_heartbeat._call_events import call_events, rpc_ends, rpc_events
+from grpc_heartbeat._call_events import call_events, rpc_ends, rpc_starts
 from grpc_heartbeat.core.call_events import CallEndedEarly
 from grpc_heartbeat.core.events import Event
-from grpc_heartbeat.core.server_events import RpcEnded, RpcStarted
+from grpc_heartbeat.core.server_events import RpcEnded
 
 NAMESPACE = "grpc_heartbeat.deadline."
 EVENT = "grpc_heartbeat.call_ended_early"
@@ -36,14 +36,14 @@ class DeadlineFacts:
     def start(self) -> None:
         """Begin."""
         call_events.add(self._hear_call)
-        rpc_events.add(self._hear_rpc)
-        rpc_ends.add(self._hear_rpc)
+        rpc_starts.add(self._hear_start)
+        rpc_ends.add(self._hear_end)
 
     def stop(self) -> None:
         """Stop; spans keep what they have."""
         call_events.remove(self._hear_call)
-        rpc_events.remove(self._hear_rpc)
-        rpc_ends.remove(self._hear_rpc)
+        rpc_starts.remove(self._hear_start)
+        rpc_ends.remove(self._hear_end)
 
     def _hear_call(self, event: Event) -> None:
         span = trace.get_current_span()
@@ -61,12 +61,13 @@ class DeadlineFacts:
             else:
                 span.add_event(EVENT, _named({**found, "method": event.method, "status": event.status}))
 
-    def _hear_rpc(self, event: Event) -> None:
-        if isinstance(event, RpcStarted):
-            span = trace.get_current_span()
-            if span.is_recording():
-                span.set_attributes(_named({"remaining_at_entry": event.left, "queue_delay": event.queue_delay}))
-        elif isinstance(event, RpcEnded):
+    def _hear_start(self, method: str, now: float, left: float | None, delay: float) -> None:
+        span = trace.get_current_span()
+        if span.is_recording():
+            span.set_attributes(_named({"remaining_at_entry": left, "queue_delay": delay}))
+
+    def _hear_end(self, event: Event) -> None:
+        if isinstance(event, RpcEnded):
             span = trace.get_current_span()
             if span.is_recording():
                 span.set_attributes(_named({"remaining_at_exit": event.left, "reason": event.reason}))

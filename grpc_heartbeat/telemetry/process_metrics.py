@@ -5,10 +5,7 @@ All of it is counted elsewhere, and looked at when somebody reads the metrics.
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator
 
 from grpc_heartbeat import _gc_pauses
 from grpc_heartbeat._loop_timers import all_loop_timers
@@ -16,9 +13,8 @@ from grpc_heartbeat._ticks import all_pauses
 from grpc_heartbeat._timers import timers
 from grpc_heartbeat.core.sketch import Sketch
 from grpc_heartbeat.heartbeat.held import all_held
+from grpc_heartbeat.telemetry.grown import Counts, Grown
 from grpc_heartbeat.telemetry.instruments import Instruments, Labels
-
-Counts: TypeAlias = tuple[float, ...]
 
 
 class ProcessMetrics:
@@ -67,26 +63,6 @@ class ProcessMetrics:
         for engine, counts in self._streams.sums(counted):
             for event, count in zip(("opened", "refused", "cut"), counts, strict=True):
                 yield {"engine": engine, "event": event}, count
-
-
-class Grown:
-    """Sums by key over sources that come and go. What a source has counted stays in them when it is gone."""
-
-    def __init__(self) -> None:
-        self._seen: weakref.WeakKeyDictionary[Any, Counts] = weakref.WeakKeyDictionary()
-        self._sums: dict[str, Counts] = {}
-        self._lock = threading.Lock()
-
-    def sums(self, sources: Iterable[tuple[str, Any, Counts]]) -> list[tuple[str, Counts]]:
-        """Return the sums by key, after a look at ``sources``: keys, sources and what these have counted so far."""
-        with self._lock:
-            for key, source, counts in sources:
-                seen = self._seen.get(source, (0.0,) * len(counts))
-                now = tuple(map(max, seen, counts))
-                self._seen[source] = now
-                sums = self._sums.get(key, (0.0,) * len(counts))
-                self._sums[key] = tuple(total + new - old for total, new, old in zip(sums, now, seen, strict=True))
-            return list(self._sums.items())
 
 
 def _held() -> Iterator[tuple[Labels, float]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext
@@ -18,14 +19,19 @@ from opentelemetry.trace import SpanContext
 from grpc_heartbeat.core.call_events import CallEndedEarly
 from grpc_heartbeat.core.events import Event
 from grpc_heartbeat.core.labels import BoundedLabel
-from grpc_heartbeat.core.server_events import RpcExpired, RpcOverran, RpcRejected, RpcStarted
+from grpc_heartbeat.core.server_events import RpcExpired, RpcOverran, RpcRejected
 from grpc_heartbeat.core.thinned import Thinned
 from grpc_heartbeat.telemetry.instruments import Instruments, Labels, Tally, context_of
 
 MOST = 2_000
 BATCH = 256
 """RPCs that are put down before they are looked at."""
+LINKED = 32
+"""So many of these, the first, have their spans noted, for exemplars: a reading has use for one per bucket."""
 MOST_METHODS = 200
+
+Started: TypeAlias = "tuple[str, float | None, float, SpanContext | None]"
+"""A method, what was left of the budget, the queue delay, and the span."""
 
 
 class RpcMetrics:
@@ -35,8 +41,8 @@ class RpcMetrics:
         self._method = BoundedLabel(MOST_METHODS)
         self._early = Tally("method", "layer", "source", "status")
         self._refused = Tally("method", "reason")
-        self._put_down: deque[tuple[RpcStarted, SpanContext]] = deque()
-        self._started: Thinned[str, tuple[str, RpcStarted, SpanContext]] = Thinned(MOST)
+        self._put_down: deque[Started] = deque()
+        self._started: Thinned[str, Started] = Thinned(MOST)
         self._lock = threading.Lock()
         self._budget = instruments.histogram("grpc_heartbeat.server.budget", "What was left of RPCs' budgets at entry.")
         self._delay = instruments.histogram(
@@ -55,14 +61,19 @@ class RpcMetrics:
             facts = event.facts
             self._early.add(self._method(event.method), facts.layer, facts.source.partition(":")[0], event.status)
 
+    def hear_start(self, method: str, now: float, left: float | None, delay: float) -> None:
+        """Hear of a handler that starts."""
+        put_down = self._put_down
+        waiting = len(put_down)
+        span = trace.get_current_span().get_span_context() if waiting < LINKED else None
+        put_down.append((method, left, delay, span))
+        if waiting >= BATCH:
+            with self._lock:
+                self._look()
+
     def hear_rpc(self, event: Event) -> None:
-        """Hear of an inbound RPC."""
-        if isinstance(event, RpcStarted):
-            self._put_down.append((event, trace.get_current_span().get_span_context()))
-            if len(self._put_down) >= BATCH:
-                with self._lock:
-                    self._look()
-        elif isinstance(event, RpcRejected):
+        """Hear of an inbound RPC that was refused, or ended by its server."""
+        if isinstance(event, RpcRejected):
             self._refused.add(
                 self._method(event.method), "minimum_budget" if event.enforced else "minimum_budget_not_enforced"
             )
@@ -73,20 +84,20 @@ class RpcMetrics:
         """Count what was put down, and keep some of it. The lock is held."""
         put_down, started = self._put_down, self._started
         for _ in range(len(put_down)):
-            event, span = put_down.popleft()
-            method = self._method(event.method)
+            method, left, delay, span = put_down.popleft()
+            method = self._method(method)
             if started.wants(method):
-                started.keep((method, event, span))
+                started.keep((method, left, delay, span))
 
     def _rpcs(self) -> Iterator[tuple[Labels, float]]:
         """Yield the counts. Counters are asked before histograms are read: what they have to say is said now."""
         with self._lock:
             self._look()
             started, counts = self._started.take(), list(self._started.counts.items())
-        for method, event, span in started:
+        for method, left, delay, span in started:
             labels, context = {"method": method}, context_of(span)
-            self._delay.record(event.queue_delay, labels, context)
-            if event.left is not None:
-                self._budget.record(event.left, labels, context)
+            self._delay.record(delay, labels, context)
+            if left is not None:
+                self._budget.record(left, labels, context)
         for method, count in counts:
             yield {"method": method}, count

@@ -15,8 +15,8 @@ import pytest
 from bench import comparison
 from bench.__main__ import main as bench_main
 from bench.comparison import Comparison
-from bench.orders import worker
-from bench.streams import messages, scheduler
+from bench.orders import NoAnswerError, worker
+from bench.streams import messages, run, scheduler
 from bench.streams.__main__ import main, parse
 from bench.streams.h2 import DATA, frame, literal
 from bench.streams.load import quantiles
@@ -109,6 +109,31 @@ def test_designs_with_threads_hold_fewer_streams() -> None:
     assert held == {NAIVE: 1_000, OURS: 10_000, PUBLIC: 1_000}
     assert effort.of(Section("client", "aio"), NAIVE) == 10_000
     assert effort.of(Section("client", "aio", apart=True), OURS) == 500
+    assert effort.of(Section("client", "sync", apart=True), NAIVE) == 500
+    assert Effort(threaded=100).of(Section("client", "sync", apart=True), NAIVE) == 100
+
+
+def test_a_process_that_does_not_answer_is_given_up() -> None:
+    with worker("bench.streams.load", "127.0.0.1:1", 1, patience=10) as load:
+        load.ask("saturate", 0)
+        load._patience = 0.2
+        with pytest.raises(NoAnswerError, match=r"'saturate 5' within 0\.2 s"):
+            load.ask("saturate", 5)
+
+
+def test_a_design_that_is_given_up_keeps_the_figures_that_it_has_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trial(section: Section, design: str, effort: Effort, figures: run.Figures) -> None:
+        figures["streams"] = 10
+        if design == NAIVE:
+            raise NoAnswerError("nothing was heard")
+        figures["threads"] = 1
+
+    monkeypatch.setattr(run, "_beat", trial)
+    found = run.run_section(Section("client", "sync"), Effort(), lambda: None)
+    lines = {line.name: line for line in found}
+    assert lines["streams"].values == dict.fromkeys(DESIGNS, 10)
+    assert lines["threads"].values == {NAIVE: None, OURS: 1, PUBLIC: 1}
+    assert comparison.plain(found).splitlines()[-1] == "  naive was given up: nothing was heard"
 
 
 def test_beats_and_acks_are_the_bytes_of_the_protocol() -> None:

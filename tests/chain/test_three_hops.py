@@ -63,4 +63,4 @@ def test_a_deadline_that_passes_at_the_root_ends_the_third_hop(
         assert call.exception(PATIENCE).code() is grpc.StatusCode.DEADLINE_EXCEEDED
     (remaining,) = leaf.remaining
     assert remaining is not None
-    assert 0 < remaining <= 1.0
+    assert 0 < remaining <= 1.02  # bare gRPC, which the root is, rounds its time-out up

@@ -10,7 +10,9 @@ import grpc
 import grpc.aio
 import pytest
 
+import grpc_heartbeat
 from grpc_heartbeat import _grpcio_aio
+from tests import leaks
 from tests.conformance.peers import Server
 from tests.peers import PATIENCE
 
@@ -52,8 +54,10 @@ async def _end(call: Any, wait: Callable[[Any], Awaitable[Any]]) -> dict[str, An
 
 @both
 @pytest.mark.parametrize("rounds", [0, 1, 3, 30])
-@pytest.mark.parametrize("streams", [False, True], ids=["unary", "stream"])
-async def test_a_cancelled_call_says_the_same(server: Server, cancel: Cancel, rounds: int, streams: bool) -> None:
+@pytest.mark.parametrize("kind", ["unary", "split", "stream"])
+async def test_a_cancelled_call_says_the_same(server: Server, cancel: Cancel, rounds: int, kind: str) -> None:
+    streams = kind == "stream"
+    told: list[Any] = []
     opened: Any = grpc.aio.insecure_channel(server.target)
     async with opened as channel:
         call = (
@@ -61,6 +65,9 @@ async def test_a_cancelled_call_says_the_same(server: Server, cancel: Cancel, ro
             if streams
             else channel.unary_unary("/any.Hold/UnaryUnary")(b"x")
         )
+        if kind == "split":
+            _grpcio_aio.split(call, None)
+        call.add_done_callback(told.append)
         for _ in range(rounds):
             await asyncio.sleep(0)
         assert cancel(call)
@@ -72,6 +79,9 @@ async def test_a_cancelled_call_says_the_same(server: Server, cancel: Cancel, ro
             "again": False,
         }
         assert not cancel(call)
+        await leaks.end_of_tasks()
+        assert told == [call]
+        assert await call.details() == "Locally cancelled by application!"
 
 
 @needs_private_names
@@ -81,6 +91,7 @@ async def test_the_batch_that_is_under_way_comes_to_its_end(server: Server) -> N
         token = "under way"
         watched = server.watch(token)
         call: Any = channel.unary_unary("/any.Hold/UnaryUnary")(b"x", metadata=(("token", token),))
+        assert _grpcio_aio.split(call, None)
         assert await asyncio.to_thread(watched.started.wait, PATIENCE)
         task = call._invocation_task
         assert _grpcio_aio.cancel(call)
@@ -101,3 +112,34 @@ async def test_other_kinds_are_cancelled_by_their_own_method() -> None:
     call = Call()
     assert _grpcio_aio.cancel(call)
     assert call.asked == 1
+
+
+class _CancelsWhenMade(grpc.aio.UnaryUnaryClientInterceptor):
+    """Cancels the task that waits for the call in the round of the loop in which the call was made."""
+
+    waiting: asyncio.Task[Any]
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        call = await continuation(client_call_details, request)
+        asyncio.get_running_loop().call_soon(self.waiting.cancel)
+        return call
+
+
+async def test_a_task_that_is_cancelled_when_interceptors_have_made_its_call_cancels_that(server: Server) -> None:
+    """By itself, grpcio leaves that call to its deadline, and so it does on a channel that was given interceptors."""
+    interceptor, token = _CancelsWhenMade(), "just made"
+    watched = server.watch(token)
+    inner = grpc.aio.insecure_channel(server.target, interceptors=[interceptor])
+    async with grpc_heartbeat.aio.wrap_channel(inner) as channel:
+
+        async def call() -> Any:
+            return await channel.unary_unary("/any.Hold/UnaryUnary")(
+                b"x", timeout=PATIENCE, metadata=(("token", token),)
+            )
+
+        interceptor.waiting = task = asyncio.create_task(call())
+        await asyncio.wait({task}, timeout=PATIENCE)
+        assert task.cancelled()
+        await leaks.end_of_tasks()
+        if watched.started.is_set():  # it may never have got there
+            assert await asyncio.to_thread(watched.over.wait, PATIENCE / 2)

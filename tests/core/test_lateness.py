@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import sys
+import threading
 
 import pytest
 from hypothesis import given
@@ -82,3 +84,49 @@ def test_old_pauses_are_forgotten() -> None:
     newest = 10.0 * (3 * REMEMBERED - 1)
     assert pauses.excused(newest, newest + 1) == 1.0
     assert pauses.excused(0.0, 100.0) == 0.0
+
+
+def test_who_asks_while_pauses_are_joined_sees_none_missing() -> None:
+    seen: list[float] = []
+
+    class Watched(LocalPauses):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "total":
+                seen.append(self.total)
+
+    pauses = Watched()
+    pauses.add(1.0, 2.0, "late tick")
+    pauses.add(3.0, 4.0, "late tick")
+    pauses.add(0.0, 5.0, "loop blocked")
+    assert seen == [0.0, 1.0, 2.0, 5.0]
+    assert pauses.count == 1
+
+
+def test_pauses_may_be_asked_for_on_other_threads_than_the_one_that_notes_them() -> None:
+    pauses = LocalPauses()
+    over = threading.Event()
+    wrong: list[object] = []
+
+    def ask() -> None:
+        while not over.is_set():
+            try:
+                excused = pauses.excused(0.0, 1e9)
+                if excused < 0 or pauses.suspended_by(0.0) not in (None, "late tick"):
+                    wrong.append(excused)
+            except Exception as error:
+                wrong.append(error)
+
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for instant in range(3 * REMEMBERED):
+            pauses.add(instant * 2.0, instant * 2.0 + 1.0, "late tick")
+            pauses.add(instant * 2.0 - 3.0, instant * 2.0 + 1.0, "late tick")
+    finally:
+        over.set()
+        asking.join()
+        sys.setswitchinterval(switching)
+    assert wrong == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,8 +12,9 @@ import grpc.aio
 import pytest
 
 import grpc_heartbeat
+import grpc_heartbeat.aio
 from grpc_heartbeat import _grpcio
-from grpc_heartbeat.config import HeartbeatPolicy, Timeouts
+from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Timeouts
 from grpc_heartbeat.core.frames import GoodbyeReason
 from grpc_heartbeat.core.heartbeat_events import (
     BeatAcked,
@@ -72,6 +74,53 @@ def test_a_connection_that_was_lost_and_made_again_between_two_beats_is_heard_of
 
         wait_until(asked)
         assert closed[0].why == "the connection was replaced"
+
+
+SELDOM = HeartbeatPolicy(interval=3600.0, timeout=PATIENCE, reconnect_min=0.02)
+"""Its first beat comes at once, its second when the test is long over."""
+
+
+@pytest.mark.skipif(not _grpcio.usable(), reason="the state of a synchronous channel cannot be looked at")
+@pytest.mark.parametrize("breaker", [None, BreakerPolicy()], ids=["plain", "guarded"])
+def test_a_connection_that_calls_waited_for_is_heard_of_before_the_next_beat(
+    aging: str, breaker: BreakerPolicy | None
+) -> None:
+    with grpc_heartbeat.insecure_channel(
+        aging, CHANNEL_OPTIONS, timeouts=Timeouts(connect=5.0), heartbeat=SELDOM, breaker=breaker
+    ) as channel:
+        heartbeat: Any = channel.heartbeat
+        closed: list[StreamClosed] = []
+        heartbeat.observers.add(lambda event: closed.append(event) if isinstance(event, StreamClosed) else None)
+        wait_until(lambda: heartbeat.snapshot().acked)
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+
+        def asked() -> bool:
+            check(b"")
+            return bool(closed)
+
+        wait_until(asked)
+        assert closed[0].why == "the connection was replaced"
+        wait_until(lambda: heartbeat.snapshot().streams >= 2)
+        assert heartbeat.snapshot().failures == 0
+
+
+@pytest.mark.parametrize("breaker", [None, BreakerPolicy()], ids=["plain", "guarded"])
+async def test_so_it_is_on_a_loop(aging: str, breaker: BreakerPolicy | None) -> None:
+    async with grpc_heartbeat.aio.insecure_channel(
+        aging, options=CHANNEL_OPTIONS, timeouts=Timeouts(connect=5.0), heartbeat=SELDOM, breaker=breaker
+    ) as channel:
+        heartbeat: Any = channel.heartbeat
+        closed: list[StreamClosed] = []
+        heartbeat.observers.add(lambda event: closed.append(event) if isinstance(event, StreamClosed) else None)
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        give_up = asyncio.get_running_loop().time() + PATIENCE
+        while not closed and asyncio.get_running_loop().time() < give_up:
+            await check(b"")
+        assert [event.why for event in closed] == ["the connection was replaced"]
+        while heartbeat.snapshot().streams < 2 and asyncio.get_running_loop().time() < give_up:
+            await check(b"")
+        assert heartbeat.snapshot().streams >= 2
+        assert heartbeat.snapshot().failures == 0
 
 
 def test_it_moves_to_another_channel_and_stays_what_it_is(serve: Callable[..., Server], beat: Beat) -> None:

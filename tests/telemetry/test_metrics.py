@@ -13,14 +13,13 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import grpc_heartbeat
 from grpc_heartbeat import Identity, _gc_pauses, telemetry
-from grpc_heartbeat._call_events import beat_events, call_events, rpc_events
+from grpc_heartbeat._call_events import beat_events, call_events, rpc_events, rpc_starts
 from grpc_heartbeat._ticks import loop_ticks, ticks
 from grpc_heartbeat._timers import clock, timers
 from grpc_heartbeat.core.frames import Ack, ServingStatus
 from grpc_heartbeat.core.heartbeat_events import BeatAcked, BeatMissed, HeartbeatClosed, StreamFailed
 from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
-from grpc_heartbeat.core.server_events import RpcStarted
 from grpc_heartbeat.interceptors.admission import ServerPolicy
 from grpc_heartbeat.telemetry.beat_metrics import MOST_SERVICES, MOST_ZONES
 from grpc_heartbeat.telemetry.rpc_metrics import MOST, MOST_METHODS
@@ -45,7 +44,7 @@ def meters() -> Iterator[Meters]:
     with telemetry.instrument(meter_provider=meters.provider):
         yield meters
     meters.close()
-    assert [len(each) for each in (call_events, rpc_events, beat_events)] == [0, 0, 0]
+    assert [len(each) for each in (call_events, rpc_events, rpc_starts, beat_events)] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("stack", [ends.SyncClient, ends.AioClient])
@@ -252,20 +251,20 @@ def test_many_rpcs_are_all_counted_and_evenly_measured(meters: Meters) -> None:
     count = 3 * MOST
     for number in range(count):
         left = 5.0 if number % 2 else None
-        rpc_events.emit(RpcStarted(0.0, "/shop.Orders/Place", left, number / count))
+        rpc_starts.tell("/shop.Orders/Place", 0.0, left, number / count)
     labels = {"method": "/shop.Orders/Place"}
     assert meters.value("grpc_heartbeat.server.rpcs", **labels) == count
     (delay,) = meters.points("grpc_heartbeat.server.queue_delay", **labels)
     assert MOST / 4 <= delay.count <= MOST
     assert delay.sum / delay.count == pytest.approx(0.5, abs=0.02)
-    rpc_events.emit(RpcStarted(0.0, "/shop.Orders/Place", 1.0, 0.0))
+    rpc_starts.tell("/shop.Orders/Place", 0.0, 1.0, 0.0)
     assert meters.value("grpc_heartbeat.server.rpcs", **labels) == count + 1
 
 
 def test_exemplars_link_to_the_rpcs_spans(meters: Meters) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     with provider.get_tracer("test").start_as_current_span("rpc") as span:
-        rpc_events.emit(RpcStarted(0.0, "/shop.Orders/Place", 1.0, 0.01))
+        rpc_starts.tell("/shop.Orders/Place", 0.0, 1.0, 0.01)
     (delay,) = meters.points("grpc_heartbeat.server.queue_delay")  # to read exemplars takes them
     provider.shutdown()
     if not hasattr(delay, "exemplars"):

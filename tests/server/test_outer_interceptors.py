@@ -1,0 +1,76 @@
+"""Interceptors of others that stand before ours on an asyncio server, and call the handler as they like."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import Context
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+import grpc_heartbeat.aio
+from grpc_heartbeat import deadline
+from grpc_heartbeat._current import current_scope
+from tests.chain.hops import start
+from tests.peers import PATIENCE, AioServer, LoopThread
+
+Call = Callable[[Any, Any, Any], Awaitable[Any]]
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    thread = LoopThread()
+    yield thread
+    thread.close()
+
+
+async def twice(behavior: Any, request: Any, context: Any) -> Any:
+    await behavior(request, context)
+    return await behavior(request, context)
+
+
+async def elsewhere(behavior: Any, request: Any, context: Any) -> Any:
+    """Call the handler where nothing of what our interceptor has set is current."""
+    return await Context().run(asyncio.ensure_future, behavior(request, context))
+
+
+class Outer(grpc.aio.ServerInterceptor):
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.inherits: list[Any] = []
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        handler = await continuation(handler_call_details)
+        scope = current_scope.get()
+        self.inherits.append(scope is not None and not scope.finished)
+
+        async def behave(request: Any, context: Any) -> Any:
+            return await self._call(handler.unary_unary, request, context)
+
+        return grpc.unary_unary_rpc_method_handler(behave)
+
+
+@pytest.mark.parametrize("call", [twice, elsewhere])
+def test_each_time_the_handler_has_a_scope_of_its_own(loop: LoopThread, call: Call) -> None:
+    seen: list[Any] = []
+    left: list[float | None] = []
+
+    async def behavior(request: bytes, context: Any) -> bytes:
+        seen.append(current_scope.get())
+        left.append(deadline.remaining())
+        return request
+
+    outer = Outer(call)
+    server = AioServer(loop, {"UnaryUnary": behavior}, [outer, *grpc_heartbeat.aio.server_interceptors()])
+    with grpc.insecure_channel(server.target) as channel:
+        assert start(channel, "UnaryUnary", b"x", timeout=PATIENCE).result() == b"x"
+    server.close()
+    assert outer.inherits == [False]
+    assert len({id(scope) for scope in seen}) == len(seen) == (2 if call is twice else 1)
+    assert all(scope.finished for scope in seen)
+    for seconds in left:
+        assert seconds is not None
+        assert 0 < seconds <= PATIENCE * 1.02
