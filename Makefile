@@ -13,9 +13,15 @@ PYTEST_JOBS ?= auto --maxprocesses=4
 # Machines are shared and loud. What fails is tried twice more, and the summary names it either way.
 PYTEST_AGAIN ?= --reruns 2 -rR
 BENCH_ARGS ?=
+# What stands or falls with grpcio's private names, and what stands in for them where they may not be used.
+SEAM_TESTS := $(wildcard tests/test_grpcio_*.py) tests/heartbeat/test_engines.py \
+	$(patsubst %,tests/channel/test_%.py,cancel_aio interceptors_sync limited_sync)
+PRIVATE_TESTS := $(SEAM_TESTS) tests/inband/test_streams.py tests/server/test_limits.py
+FALLBACK_TESTS := $(SEAM_TESTS) tests/channel/test_as_stream_sync.py \
+	tests/channel/test_layers_aio.py::test_a_server_that_does_not_accept_ends_the_call
 TYPED := grpc_heartbeat tests tools $(sort $(patsubst %/,%,$(dir $(wildcard bench/*.py examples/*.py))))
 
-.PHONY: help setup demo test test-oldest peers test-peers bench proofs proto proto-check wheel-files clean
+.PHONY: help setup demo test test-oldest test-seams peers test-peers bench proofs proto proto-check wheel-files clean
 .PHONY: check lint types imports rules proto-lint
 
 help: ## show this list
@@ -31,6 +37,14 @@ test: $(VENV)/.installed-test ## run all tests (PYTEST_ARGS='-m "not slow"' leav
 
 test-oldest: .venv-oldest/.installed ## run all tests on the oldest supported releases
 	@.venv-oldest/bin/python -m pytest -n $(PYTEST_JOBS) $(PYTEST_AGAIN) $(PYTEST_ARGS)
+
+test-seams: $(VENV)/.installed-test .venv-oldest/.installed ## run the tests of grpcio's private seams and of the public fallback on the oldest and the newest releases
+	@for python in .venv-oldest/bin/python $(PY); do \
+		echo "$$python: private seams"; \
+		$$python -m pytest -q -n $(PYTEST_JOBS) $(PYTEST_AGAIN) -m "not slow" $(PYTEST_ARGS) $(PRIVATE_TESTS); \
+		echo "$$python: public fallback"; \
+		GRPC_HEARTBEAT_PUBLIC_API_ONLY=1 $$python -m pytest -q -n $(PYTEST_JOBS) $(PYTEST_AGAIN) -m "not slow" $(PYTEST_ARGS) $(FALLBACK_TESTS); \
+	done
 
 peers: .peers/.fetched ## fetch etcd, Envoy, nginx, HAProxy, Caddy and Prometheus into .peers, for the tests that talk to them
 

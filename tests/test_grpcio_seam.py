@@ -14,6 +14,7 @@ from grpc_heartbeat._grpcio import CancelHandle, calling, interruptible, multica
 from grpc_heartbeat.channel.scoped import BlockedCall, block_in
 from grpc_heartbeat.core.scope import Scope
 from tests.peers import PATIENCE, SyncServer, path, wait_until
+from tests.seams import PUBLIC_API_ONLY, needs_seam
 
 
 class Call:
@@ -49,6 +50,8 @@ class MultiCallable:
 
 @pytest.fixture
 def method() -> MultiCallable:
+    if PUBLIC_API_ONLY:
+        pytest.skip("only grpcio's public API may be used")
     multicallable = MultiCallable()
     assert interruptible(multicallable)
     return multicallable
@@ -108,6 +111,7 @@ def test_what_has_not_the_names_is_not_interruptible(monkeypatch: pytest.MonkeyP
     assert not interruptible(MultiCallable())
 
 
+@needs_seam
 def test_grpcio_still_has_the_names() -> None:
     """When this fails on a new grpcio, blocking calls have fallen back to futures: correct, but slower."""
     with grpc.insecure_channel("127.0.0.1:1") as channel:
@@ -167,6 +171,7 @@ def test_a_seam_that_fails_its_trial_is_counted_and_not_used(
         call.cancel()
 
 
+@needs_seam
 def test_the_state_of_a_channel_is_seen_through_whatever_is_around_it() -> None:
     class Interceptor(grpc.UnaryUnaryClientInterceptor):
         def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
@@ -184,6 +189,7 @@ def test_the_state_of_a_channel_is_seen_through_whatever_is_around_it() -> None:
         read(False)
 
 
+@needs_seam
 @pytest.mark.parametrize("form", ["__call__", "future"])
 def test_a_split_call_hears_of_its_acceptance_before_its_response(form: str) -> None:
     answer = threading.Event()

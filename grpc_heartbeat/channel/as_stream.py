@@ -82,5 +82,5 @@ class OneResponse(DelegatingCall):
             return True
 
     def add_done_callback(self, fn: Callable[[Any], None]) -> None:
-        if not self.add_callback(functools.partial(fn, self)):
+        if self.done() or not self.add_callback(functools.partial(fn, self)):
             fn(self)

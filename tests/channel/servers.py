@@ -38,7 +38,8 @@ class Server:
         self.metadata.append(tuple((key, value) for key, value in context.invocation_metadata()))
         self.remaining.append(context.time_remaining())
         over = threading.Event()
-        context.add_callback(over.set)
+        if not context.add_callback(over.set):  # it is over already
+            over.set()
         self.started.set()
         if request == HOLD and over.wait(PATIENCE):
             self.ended.set()

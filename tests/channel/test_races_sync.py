@@ -20,6 +20,7 @@ from grpc_heartbeat.errors import timeout_of
 from tests.channel import dead_ends
 from tests.channel.ways import WAYS, options
 from tests.peers import SyncServer, wait_until
+from tests.seams import PUBLIC_API_ONLY
 
 THREADS = 8
 CALLS = 60
@@ -127,4 +128,7 @@ def test_short_limits_against_random_kills(target: str) -> None:
     assert not [wrong for caller in callers for wrong in caller.wrong]
     outcomes = sum((caller.outcomes for caller in callers), Counter[str]())
     assert outcomes.total() == len(callers) * (CALLS // 2) * 2
-    assert min(outcomes[each] for each in ("OK", "connect", "header", "total", "scope")) > 0, outcomes
+    expected = {"OK", "connect", "total", "scope"}
+    if not PUBLIC_API_ONLY:  # whether there is a connection is not seen soon enough for so short a header limit
+        expected.add("header")
+    assert min(outcomes[each] for each in expected) > 0, outcomes
