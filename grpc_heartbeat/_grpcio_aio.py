@@ -136,6 +136,11 @@ class SplitCall:
         self._callbacks: list[Callable[[], object]] = []
         self._locally_cancelled = False
 
+    @property
+    def _channel(self) -> Any:
+        """The C library's channel. A grpcio that keeps no list of a channel's calls finds them by it, to close the channel."""
+        return self._call._channel
+
     async def unary_unary(self, request: bytes, metadata: Any, context: Any = None) -> Any:
         """Do the call; return the response's bytes, or ``None`` if it did not end well."""
         try:

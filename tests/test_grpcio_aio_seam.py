@@ -162,3 +162,12 @@ async def test_a_grpcio_that_has_changed_gets_its_one_batch_and_no_more_splits(
         assert ("here", "first") in list(await call.initial_metadata())
         assert await call.code() is grpc.StatusCode.OK
         assert not _grpcio_aio.usable()
+
+
+async def test_a_channel_is_closed_while_a_call_of_it_waits() -> None:
+    """An old grpcio looks for what it has to cancel among all tasks, and into the call that is stood in for."""
+    async with serving() as (channel, _):
+        call = start(channel, b"wait")
+        await call.initial_metadata()
+        await channel.close()
+        assert (await everything(call))["code"] is grpc.StatusCode.CANCELLED
