@@ -68,17 +68,43 @@ class InboundScope(Scope):
             self.limit_timer.cancel()
 
 
-class SyncScope(InboundScope):
+class ArrivingScope(InboundScope):
+    """A scope that is made and becomes current when its RPC arrives, which saves the setting of another context variable.
+
+    Until its handler begins it passes for one that has finished: nothing is inherited from it.
+
+    Args:
+        metadata: The RPC's invocation metadata, where asking the context for it would parse it again.
+        arrived: When the RPC arrived.
+
+    Attributes:
+        method: Empty until the handler begins; each scope is for one run of a handler.
+        context: What the handler gets.
+    """
+
+    deadline: float | None = None
+    source = ""
+    method = ""
+    finished = True
+    context: Any = None
+
+    def __init__(self, arrived: float | None, metadata: Metadata | None = None) -> None:
+        self.arrived = arrived
+        self.metadata = metadata
+
+
+class SyncScope(ArrivingScope):
     """On the sync stack, the context tells of the RPC's end if it is asked to, which costs a lock.
 
     Attributes:
-        context: The RPC's context while its handler runs.
-        began: When the handler began.
+        began: When the handler began, where the RPC may be accepted early.
     """
 
     began = 0.0
 
-    def __init__(self, deadline: float | None, method: Method, context: Any) -> None:
+    def begin(self, deadline: float | None, method: Method, context: Any) -> None:
+        """The RPC's handler begins."""
+        self.finished = False
         self.deadline = deadline
         self.source = method.source
         self.method = method.path
@@ -111,35 +137,18 @@ class SyncScope(InboundScope):
         self.context = None
 
 
-class AioScope(InboundScope):
+class AioScope(ArrivingScope):
     """On the asyncio stack, the end of an RPC is a cancel of its task, which looks like any other.
 
-    It is made and becomes current when the RPC arrives, which saves setting another variable. Until its handler begins it
-    passes for one that has finished: nothing is inherited from it.
-
-    Args:
-        metadata: The RPC's invocation metadata: asking the context for it would parse it again.
-        arrived: When it arrived.
-
     Attributes:
-        context: What the handler gets; ``None`` before it begins.
         accepting: The same, if the RPC may be accepted early.
         limit: The server's own limit, if there is one.
         task: The RPC's task while its handler runs; of handlers that are plain functions, none.
     """
 
-    deadline: float | None = None
-    source = ""
-    method = ""
-    finished = True
-    context: Any = None
     accepting: AcceptingContext | None = None
     limit: AioLimit | None = None
     task: asyncio.Task[Any] | None = None
-
-    def __init__(self, metadata: Metadata | None, arrived: float | None) -> None:
-        self.metadata = metadata
-        self.arrived = arrived
 
     def begin(self, deadline: float | None, method: Method, context: Any) -> None:
         """The RPC's handler begins, in the task that runs now."""

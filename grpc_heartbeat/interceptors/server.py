@@ -7,7 +7,7 @@ in a cache. The work happens in the wrapped behavior, on the worker that runs th
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Token
 from time import monotonic
 from typing import Any
 
@@ -17,6 +17,7 @@ from grpc_heartbeat import _faults, _in_flight
 from grpc_heartbeat._call_events import rpc_starts
 from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
+from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.interceptors.accepting import EarlyAccept, SyncDriver
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
@@ -28,9 +29,6 @@ from grpc_heartbeat.interceptors.server_state import Asked, ServerState
 from grpc_heartbeat.interceptors.speaking import speaks
 
 _UNKNOWN: tuple[Any, Any] = (None, None)
-
-_arrival: ContextVar[float | None] = ContextVar("grpc_heartbeat.arrival", default=None)
-"""When the RPC arrived. grpcio runs interceptors and handler of an RPC in the same context, on different threads."""
 
 
 class DeadlineServerInterceptor(Asked, grpc.ServerInterceptor):
@@ -47,7 +45,7 @@ class DeadlineServerInterceptor(Asked, grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
-        _arrival.set(monotonic())
+        current_scope.set(SyncScope(monotonic()))
         handler = continuation(handler_call_details)
         if handler is None:
             return None
@@ -82,11 +80,24 @@ class DeadlineServerInterceptor(Asked, grpc.ServerInterceptor):
         return driver
 
 
-def _begin(method: Method, early: EarlyAccept | None, context: Any, until_over: bool = False) -> SyncScope:
-    """Return the scope of an RPC that is about to be handled; aborts it when it is not to be started."""
+def _own_scope() -> tuple[SyncScope, Token[Scope | None] | None]:
+    """Return the scope of the RPC whose handler is about to start, and what undoes that it is current.
+
+    grpcio runs interceptors and handler of an RPC in a context of its own, so ``intercept_service`` has made it current, and
+    there is nothing to undo; but another interceptor may run the handler in another context, or twice.
+    """
+    scope = current_scope.get()
+    if type(scope) is SyncScope and not scope.method:
+        return scope, None
+    scope = SyncScope(None)
+    return scope, current_scope.set(scope)
+
+
+def _begin(scope: SyncScope, method: Method, early: EarlyAccept | None, context: Any, until_over: bool = False) -> None:
+    """Begin the scope of an RPC that is about to be handled; aborts it when it is not to be started."""
     now = monotonic()
     own = refusal = None
-    arrived = _arrival.get()
+    arrived = scope.arrived
     deadline = deadline_of(context, context.invocation_metadata(), now, arrived)
     if method.limits is not None:
         deadline, own, refusal = method.server.admit(method, deadline, now, arrived)
@@ -94,7 +105,7 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any, until_over: 
         refusal = method.server.expired(method, now)
     if refusal is not None:
         context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, refusal)
-    scope = SyncScope(deadline, method, context)
+    scope.begin(deadline, method, context)
     if own is not None:
         end_after(own, scope, context, method, now, until_over=until_over)
     if early is not None and not method.speaks:
@@ -104,35 +115,38 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any, until_over: 
         _in_flight.begin(None)
     if rpc_starts.listening:
         tell_started(scope, now, arrived)
-    return scope
 
 
 def _one_response(behavior: Behavior, method: Method, early: EarlyAccept | None) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
-        scope = _begin(method, early, context)
-        token = current_scope.set(scope)
+        scope, token = _own_scope()
         try:
+            _begin(scope, method, early, context)
             return behavior(request, context)
         finally:
-            handler_over(scope)
-            current_scope.reset(token)
-            scope.finish()
+            if scope.method:  # it was begun
+                handler_over(scope)
+                scope.finish()
+            if token is not None:
+                restore(token)
 
     return handle
 
 
 def _response_stream(behavior: Behavior, method: Method, early: EarlyAccept | None) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
-        scope = _begin(method, early, context, until_over=True)
-        token = current_scope.set(scope)
+        scope, token = _own_scope()
         try:
+            _begin(scope, method, early, context, until_over=True)
             responses = behavior(request, context)
         except BaseException:
-            handler_over(scope)
-            scope.finish()
+            if scope.method:
+                handler_over(scope)
+                scope.finish()
             raise
         finally:
-            restore(token)
+            if token is not None:
+                restore(token)
         return ScopedResponses(responses, scope)
 
     return handle
@@ -142,12 +156,13 @@ def _non_blocking(behavior: Behavior, method: Method, early: EarlyAccept | None)
     """A non-blocking behavior returns at once and goes on by callbacks, so only the end of the RPC ends its scope."""
 
     def handle(request: Any, context: Any, send_response: Any) -> Any:
-        scope = _begin(method, early, context, until_over=True)
-        token = current_scope.set(scope)
+        scope, token = _own_scope()
         try:
+            _begin(scope, method, early, context, until_over=True)
             return behavior(request, context, send_response)
         finally:
             handler_over(scope)
-            restore(token)
+            if token is not None:
+                restore(token)
 
     return handle

@@ -66,7 +66,7 @@ class AioDeadlineServerInterceptor(Asked, grpc.aio.ServerInterceptor):
             metadata = handler_call_details.invocation_metadata
             if isinstance(wrapped, PlainHandler):
                 return wrapped.watched(metadata, arrived)
-            current_scope.set(AioScope(metadata, arrived))
+            current_scope.set(AioScope(arrived, metadata))
             return wrapped
         except Exception as error:
             _faults.record("server.wrap_aio", error)
@@ -93,8 +93,8 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope 
     """Begin the scope of an RPC whose handler is about to start, or return why it is not to be started."""
     now = monotonic()
     scope = current_scope.get()
-    if type(scope) is not AioScope or scope.context is not None:  # somebody has put it away, or calls the handler again
-        scope = AioScope(None, None)
+    if type(scope) is not AioScope or scope.method:  # somebody has put it away, or calls the handler again
+        scope = AioScope(None)
         current_scope.set(scope)
     arrived = scope.arrived
     own = refusal = None

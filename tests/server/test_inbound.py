@@ -48,7 +48,9 @@ class Call:
 
 def watched(context: Context, left: float | None = None, server: ServerState | None = None) -> SyncScope:
     method = (server or ServerState()).method("/a/b")
-    return SyncScope(None if left is None else monotonic() + left, method, context)
+    scope = SyncScope(None)
+    scope.begin(None if left is None else monotonic() + left, method, context)
+    return scope
 
 
 def test_the_context_is_asked_only_when_something_depends_on_it_and_only_once() -> None:

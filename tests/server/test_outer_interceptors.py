@@ -1,4 +1,4 @@
-"""Interceptors of others that stand before ours on an asyncio server, and call the handler as they like."""
+"""Interceptors of others that stand before ours on a server, and call the handler as they like."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import grpc
 import grpc.aio
 import pytest
 
-import grpc_heartbeat.aio
+import grpc_heartbeat
 from grpc_heartbeat import deadline
 from grpc_heartbeat._current import current_scope
 from tests.chain.hops import start
-from tests.peers import PATIENCE, AioServer, LoopThread
+from tests.peers import PATIENCE, AioServer, LoopThread, SyncServer
 
 Call = Callable[[Any, Any, Any], Awaitable[Any]]
 
@@ -69,8 +69,56 @@ def test_each_time_the_handler_has_a_scope_of_its_own(loop: LoopThread, call: Ca
         assert start(channel, "UnaryUnary", b"x", timeout=PATIENCE).result() == b"x"
     server.close()
     assert outer.inherits == [False]
-    assert len({id(scope) for scope in seen}) == len(seen) == (2 if call is twice else 1)
+    check(seen, left, 2 if call is twice else 1)
+
+
+def check(seen: list[Any], left: list[float | None], runs: int) -> None:
+    assert len({id(scope) for scope in seen}) == len(seen) == runs
     assert all(scope.finished for scope in seen)
     for seconds in left:
         assert seconds is not None
         assert 0 < seconds <= PATIENCE * 1.02
+
+
+class SyncOuter(grpc.ServerInterceptor):
+    def __init__(self, runs: int) -> None:
+        self._runs = runs
+        self.inherits: list[bool] = []
+        self.left_behind: list[Any] = []
+
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        handler = continuation(handler_call_details)
+        scope = current_scope.get()
+        self.inherits.append(scope is not None and not scope.finished)
+
+        def behave(request: Any, context: Any) -> Any:
+            if self._runs > 1:
+                for _ in range(self._runs - 1):
+                    handler.unary_unary(request, context)
+                return handler.unary_unary(request, context)
+            elsewhere = Context()
+            response = elsewhere.run(handler.unary_unary, request, context)
+            self.left_behind.append(elsewhere.get(current_scope))
+            return response
+
+        return grpc.unary_unary_rpc_method_handler(behave)
+
+
+@pytest.mark.parametrize("runs", [2, 1], ids=["twice", "elsewhere"])
+def test_each_time_a_sync_handler_has_a_scope_of_its_own(runs: int) -> None:
+    seen: list[Any] = []
+    left: list[float | None] = []
+
+    def behavior(request: bytes, context: Any) -> bytes:
+        seen.append(current_scope.get())
+        left.append(deadline.remaining())
+        return request
+
+    outer = SyncOuter(runs)
+    server = SyncServer({"UnaryUnary": behavior}, [outer, *grpc_heartbeat.server_interceptors()])
+    with grpc.insecure_channel(server.target) as channel:
+        assert start(channel, "UnaryUnary", b"x", timeout=PATIENCE).result() == b"x"
+    server.close()
+    assert outer.inherits == [False]
+    assert outer.left_behind == ([None] if runs == 1 else [])
+    check(seen, left, runs)
