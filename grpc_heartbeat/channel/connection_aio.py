@@ -98,9 +98,9 @@ class Connection:
         return self._waited
 
     def leave(self, call: Waiting) -> None:
-        """Forget ``call``."""
+        """Forget ``call``. It may be over because it was quick: ``made`` is to hear of the connection all the same."""
         self._waiting.discard(call)
-        if not self._waiting and self._timer is not None:
+        if not self._waiting and self._timer is not None and self.made is None:
             self._timer.cancel()
 
     def describe(self) -> str:
@@ -108,10 +108,17 @@ class Connection:
         return f"{len(self._waiting)} calls wait for a connection"
 
     def _look(self) -> None:
-        if not self._waiting or self._timer is None:
+        if self._timer is None:
             return
-        if not self.ready():
-            self._timer.arm(asyncio.get_running_loop().time() + LOOK_EVERY)
+        try:
+            ready = self.ready()
+        except Exception:
+            if not self._waiting:  # the channel was closed meanwhile
+                return
+            raise
+        if not ready:
+            if self._waiting:
+                self._timer.arm(asyncio.get_running_loop().time() + LOOK_EVERY)
             return
         told, self._waiting = self._waiting, set()
         tell_connected(told, self.made)
