@@ -82,7 +82,7 @@ def test_a_snapshot_tells_what_the_peer_said() -> None:
         ACKED,
         BeatSent(2.5, 2),
         MISSED,
-        LateEcho(3.5, 2, 0.3, None),
+        LateEcho(3.5, 2, 0.3),
     ):
         client.publish([event])
     known = client.snapshot
