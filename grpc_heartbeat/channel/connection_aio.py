@@ -110,13 +110,7 @@ class Connection:
     def _look(self) -> None:
         if self._timer is None:
             return
-        try:
-            ready = self.ready()
-        except Exception:
-            if not self._waiting:  # the channel was closed meanwhile
-                return
-            raise
-        if not ready:
+        if not self.ready():
             if self._waiting:
                 self._timer.arm(asyncio.get_running_loop().time() + LOOK_EVERY)
             return

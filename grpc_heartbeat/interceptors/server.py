@@ -87,9 +87,12 @@ def _own_scope() -> tuple[SyncScope, Token[Scope | None] | None]:
     there is nothing to undo; but another interceptor may run the handler in another context, or twice.
     """
     scope = current_scope.get()
-    if type(scope) is SyncScope and not scope.method:
+    if type(scope) is not SyncScope:
+        scope = SyncScope(None)
+    elif scope.method:
+        scope = SyncScope(scope.arrived)
+    else:
         return scope, None
-    scope = SyncScope(None)
     return scope, current_scope.set(scope)
 
 

@@ -93,8 +93,11 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope 
     """Begin the scope of an RPC whose handler is about to start, or return why it is not to be started."""
     now = monotonic()
     scope = current_scope.get()
-    if type(scope) is not AioScope or scope.method:  # somebody has put it away, or calls the handler again
-        scope = AioScope(None)
+    if type(scope) is not AioScope:  # somebody runs the handler in another context
+        scope = AioScope(None, context.invocation_metadata())
+        current_scope.set(scope)
+    elif scope.method:  # somebody runs it again
+        scope = AioScope(scope.arrived, scope.metadata)
         current_scope.set(scope)
     arrived = scope.arrived
     own = refusal = None

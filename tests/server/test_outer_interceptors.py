@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import Context
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ import pytest
 import grpc_heartbeat
 from grpc_heartbeat import deadline
 from grpc_heartbeat._current import current_scope
+from grpc_heartbeat.core.deadline import BUDGET_KEY
 from tests.chain.hops import start
 from tests.peers import PATIENCE, AioServer, LoopThread, SyncServer
 
@@ -53,6 +55,34 @@ class Outer(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(behave)
 
 
+@pytest.mark.parametrize("stack", ["sync", "aio"])
+def test_two_of_ours_on_one_server_see_the_same_budget(loop: LoopThread, stack: str) -> None:
+    seen: list[Any] = []
+
+    def note(request: bytes, context: Any) -> bytes:
+        seen.append(current_scope.get())
+        return request
+
+    async def note_aio(request: bytes, context: Any) -> bytes:
+        return note(request, context)
+
+    server: Any
+    if stack == "sync":
+        both = [*grpc_heartbeat.server_interceptors(), *grpc_heartbeat.server_interceptors()]
+        server = SyncServer({"UnaryUnary": note}, both)
+    else:
+        both_aio = [*grpc_heartbeat.aio.server_interceptors(), *grpc_heartbeat.aio.server_interceptors()]
+        server = AioServer(loop, {"UnaryUnary": note_aio}, both_aio)
+    with grpc.insecure_channel(server.target) as channel:
+        started = monotonic()
+        call = start(channel, "UnaryUnary", b"x", timeout=PATIENCE, metadata=((BUDGET_KEY, "2000000"),))
+        assert call.result() == b"x"
+        ended = monotonic()
+    server.close()
+    (scope,) = seen
+    assert started + 2 <= scope.deadline <= ended + 2
+
+
 @pytest.mark.parametrize("call", [twice, elsewhere])
 def test_each_time_the_handler_has_a_scope_of_its_own(loop: LoopThread, call: Call) -> None:
     seen: list[Any] = []
@@ -66,7 +96,9 @@ def test_each_time_the_handler_has_a_scope_of_its_own(loop: LoopThread, call: Ca
     outer = Outer(call)
     server = AioServer(loop, {"UnaryUnary": behavior}, [outer, *grpc_heartbeat.aio.server_interceptors()])
     with grpc.insecure_channel(server.target) as channel:
-        assert start(channel, "UnaryUnary", b"x", timeout=PATIENCE).result() == b"x"
+        assert (
+            start(channel, "UnaryUnary", b"x", timeout=PATIENCE, metadata=((BUDGET_KEY, "2000000"),)).result() == b"x"
+        )
     server.close()
     assert outer.inherits == [False]
     check(seen, left, 2 if call is twice else 1)
@@ -75,9 +107,12 @@ def test_each_time_the_handler_has_a_scope_of_its_own(loop: LoopThread, call: Ca
 def check(seen: list[Any], left: list[float | None], runs: int) -> None:
     assert len({id(scope) for scope in seen}) == len(seen) == runs
     assert all(scope.finished for scope in seen)
+    assert len({scope.deadline for scope in seen}) == 1, (
+        "the budget counts from the RPC's arrival, whenever the handler runs"
+    )
     for seconds in left:
         assert seconds is not None
-        assert 0 < seconds <= PATIENCE * 1.02
+        assert 0 < seconds <= 2
 
 
 class SyncOuter(grpc.ServerInterceptor):
@@ -117,7 +152,9 @@ def test_each_time_a_sync_handler_has_a_scope_of_its_own(runs: int) -> None:
     outer = SyncOuter(runs)
     server = SyncServer({"UnaryUnary": behavior}, [outer, *grpc_heartbeat.server_interceptors()])
     with grpc.insecure_channel(server.target) as channel:
-        assert start(channel, "UnaryUnary", b"x", timeout=PATIENCE).result() == b"x"
+        assert (
+            start(channel, "UnaryUnary", b"x", timeout=PATIENCE, metadata=((BUDGET_KEY, "2000000"),)).result() == b"x"
+        )
     server.close()
     assert outer.inherits == [False]
     assert outer.left_behind == ([None] if runs == 1 else [])
