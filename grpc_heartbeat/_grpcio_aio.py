@@ -95,7 +95,7 @@ def split(call: Any, wait_for_ready: bool | None) -> bool:
 def cancel(call: Any) -> bool:
     """Cancel ``call``; return False if it was over.
 
-    Of a split call and of one with a response stream, whoever waits is told when gRPC's batch has ended, which the cancel sees
+    Of a split call and of a unary-stream one, whoever waits is told when gRPC's batch has ended, which the cancel sees
     to. All others are cancelled by their own method: the end of the batch would give them another status and tell their
     callbacks again.
     """
