@@ -6,7 +6,8 @@ convicted all the same, as one is whose echoes say that work waits without end. 
 time-outs that are found while this process did not run are no evidence.
 
 The probe is the next stream: opening it makes the breaker half open, and its first answer decides. One that gives none within
-``BreakerPolicy.probe_timeout`` has failed. So while the breaker is closed, no conviction is in force.
+``BreakerPolicy.probe_timeout`` has failed. So while the breaker is closed, no conviction is in force. The stream on which the
+breaker opened is *given up*, even if the peer answers on it after all: it would keep the probe from being made.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ class BeatBreaker:
     def snapshot(self) -> BreakerSnapshot:
         """The breaker now; from any thread."""
         return self._breaker.snapshot
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the breaker has opened since the present stream was opened: nothing that it says counts any more."""
+        return self._generation != self._breaker.generation
 
     def refusal(self, now: float) -> str:
         """Return what a call is told that is not let through."""

@@ -47,6 +47,13 @@ LONGEST_ADVISED_INTERVAL = 60.0
 """Seconds. A server may slow its clients down to this, or to their own interval if that is longer, and no further."""
 
 _REMEMBERED_MISSES = 16
+
+_ROUNDING = 1e-6
+"""Share of an interval by which an instant that was computed may be too early."""
+
+_SPACED = 2.0
+"""Round trips between beats to a peer that echoes too late, rounded up to whole intervals."""
+
 _KNOWN_PEERS = 1024
 
 _known: dict[Identity, Identity] = {}
@@ -176,7 +183,7 @@ class ClientSession:
         self._state = advance(self._state, BeatInput.SEND)
         if self._sequence == 0 and self._phase is not None:
             self._origin = self._phase * self._interval
-        self._slot = max(self._slot, math.floor((now - self._origin) / self._interval)) + 1
+        self._slot = max(self._slot, self._slot_of(now)) + 1
         self._sequence += 1
         self._sent_at = now
         self._tell(BeatSent(now, self._sequence))
@@ -238,6 +245,10 @@ class ClientSession:
     def _next_slot(self) -> float:
         return self._origin + self._slot * self._interval
 
+    def _slot_of(self, now: float) -> int:
+        """Return the slot that ``now`` is in. What is rounded down to just before a slot is in it."""
+        return math.floor((now - self._origin) / self._interval + _ROUNDING)
+
     def _open(self, now: float) -> None:
         self._opened = True
         self._origin = now
@@ -257,23 +268,44 @@ class ClientSession:
             self._tell(BeatAcked(now, ack.sequence, now - self._sent_at, ack))
             self._heed(ack.advised_interval)
         elif self._missed and ack.sequence in self._missed:
-            self._tell(LateEcho(now, ack.sequence, now - self._missed.pop(ack.sequence)))
+            self._late_echo(ack, self._missed, now)
         elif ack.sequence == 0:  # no beat has this number: a peer's way to tell of its status by itself
             self._tell(ServingTold(now, ack.status))
         else:
             self.stray_echoes += 1
 
-    def _heed(self, advised: float) -> None:
+    def _late_echo(self, ack: Ack, missed: dict[int, float], now: float) -> None:
+        """A peer answers beats in order: what counts as not echoed begins after the one that was.
+
+        One that is too slow for its beats is asked less often, until it echoes in time: more of them would only queue up.
+        """
+        sequence = ack.sequence
+        rtt = now - missed.pop(sequence)
+        later = [sent_at for other, sent_at in missed.items() if other > sequence]
+        self._consecutive = min(self._consecutive, len(later))
+        waiting_since = later[0] if later else self._sent_at if self._in_flight else None
+        self._tell(LateEcho(now, sequence, rtt, waiting_since))
+        own = self._policy.interval
+        spaced = own * math.ceil(_SPACED * rtt / own)
+        if spaced >= ack.advised_interval:
+            self._heed(spaced, spread=False)
+        else:
+            self._heed(ack.advised_interval)
+
+    def _heed(self, advised: float, *, spread: bool = True) -> None:
+        """Beat at this interval; ``spread``: at this stream's phase in it, not as many slots later as that is."""
         own = self._policy.interval
         interval = max(own, min(advised, LONGEST_ADVISED_INTERVAL))
         if interval != self._interval:
             used = self._next_slot - self._interval
             self._interval = interval
-            if self._phase is None:
+            if self._phase is None or not spread:
                 self._origin, self._slot = used, 1
             else:
                 self._origin = self._phase * interval
                 self._slot = math.ceil((used + own - self._origin) / interval)
+            # A beat that was sent late in a long interval may have been sent in a later one of the short ones.
+            self._slot = max(self._slot, self._slot_of(self._sent_at) + 1)
 
     def _miss(self, now: float) -> None:
         why = "not written" if self._state is BeatState.SENDING else "not echoed"

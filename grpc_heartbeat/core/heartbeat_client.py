@@ -2,8 +2,9 @@
 
 This is where the parts without I/O meet. What the driver does: ``opening`` before each stream; ``publish`` with what its
 session's ``take_events`` returns, ``written`` and ``write_failed`` with what the transport reports of a beat, and
-``transport_answered`` with any other proof that the peer's transport is alive; ``wake`` at ``next_wakeup``; and ``pause`` after
-the stream: the seconds before the next one, or ``None`` to stop. ``close`` ends it all.
+``transport_answered`` with any other proof that the peer's transport is alive; ``wake`` at ``next_wakeup``; once the stream is
+``given_up``, it closes its session; and ``pause`` after the stream: the seconds before the next one, or ``None`` to stop.
+``close`` ends it all.
 
 What these return is to be delivered: the events that were given and those that follow from them (of verdict, sides, suspended
 judgement and breaker), in order. One thread at a time; ``snapshot``, ``snapshot_at`` and ``breaker`` may be read by any.
@@ -103,6 +104,11 @@ class HeartbeatClient:
         """Tell whether to leave the present stream, because the peer may know a better level by now."""
         retry_at = self._levels.retry_at
         return retry_at is not None and now >= retry_at
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the present stream is to be left, because the breaker opened on it."""
+        return self.breaker is not None and self.breaker.given_up
 
     def opening(self, now: float) -> tuple[ClientSession, Event]:
         """Return the session of a new stream, for which see :attr:`level`, and the event that tells of it."""

@@ -86,10 +86,14 @@ class BeatAbandoned(Event):
 
 @dataclass(frozen=True, slots=True)
 class LateEcho(Event):
-    """The echo of a missed beat arrived after all: a sample of the round trip, not a sign of life in time."""
+    """The echo of a missed beat arrived after all: a sample of the round trip, and no sign of life in time.
+
+    ``waiting_since``: when the first beat after it was sent, the echo of which is still awaited; ``None`` if there is none.
+    """
 
     sequence: int
     rtt: float
+    waiting_since: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,9 @@ Of the others, that it was lost or refused, gRPC tells the calls that are concer
 Silence begins with the first beat that was not echoed, and the peer is convicted after ``min(limit, φ)`` of it: ``limit`` is
 the hard maximum, φ-accrual (:mod:`.phi`) may convict earlier where echoes are regular. What is LATE is decided by φ without
 the accepted pause, and by each missed beat. An echo that comes after its beat was missed is a sample of φ and proof that the
-transport answers, not a sign of life; but after that of the last beat silence begins anew, with the next one.
+transport answers. It lifts nothing, because it did not come in time; but a peer answers beats in their order, so silence
+begins anew with the next beat after the one that was echoed. A peer that is slower than a beat may take, but never silent for
+too long, is therefore LATE and not convicted.
 
 Time in which this process itself did not run is deducted (:mod:`.lateness`), and a miss that is found in a pause or its grace
 makes nobody late. If that alone keeps a peer from being convicted, the judgement is *suspended* and says so.
@@ -83,7 +85,6 @@ class Judge:
         "_over",
         "_phi",
         "_policy",
-        "_sequence",
         "_silent_since",
         "_told_suspended",
         "_write",
@@ -108,7 +109,7 @@ class Judge:
         self._opening_since: float | None = None
         self._opening_at: float | None = None
         self._answered_at: float | None = None
-        self._loaded = self._sequence = 0
+        self._loaded = 0
         self._told_suspended = False
         self._over = False
         self.verdict = Verdict.REOPEN
@@ -172,7 +173,6 @@ class Judge:
             self._acked(event)
         elif isinstance(event, BeatSent):
             self._writing_since = now
-            self._sequence = event.sequence
             if self._silent_since is None:
                 self._silent_since = now
         elif isinstance(event, BeatMissed):
@@ -183,10 +183,9 @@ class Judge:
         elif isinstance(event, LateEcho):
             self._phi.add(event.rtt)
             self.transport_answered(now)
-            if (
-                event.sequence == self._sequence
-            ):  # nothing is awaited until the next beat: a slow peer, not a silent one
-                self._silent_since = self._writing_since = None
+            self._silent_since = event.waiting_since
+            if event.waiting_since is None:
+                self._writing_since = None
         elif isinstance(event, StreamOpening):
             self._opening_at = now
             if self._opening_since is None and not self.verdict.convicts:

@@ -300,10 +300,10 @@ class Heartbeat(Member):
             _faults.record("heartbeat.open", error)
             self._ended(stream, f"internal fault: {error!r}", "lost")
 
-    def _leave(self, now: float, why: str, after: float) -> None:
-        """Close the present stream, if there is one, and open the next in ``after`` seconds."""
+    def _leave(self, now: float, why: str, after: float | None) -> None:
+        """Close the present stream, if there is one, and open the next in ``after`` seconds, or as after one that failed."""
         with self._lock:
-            self._open_at = None if self._closing else now + after
+            self._open_at = None if self._closing or after is None else now + after
             session, stream = self._session, self._stream
             goodbye = None if session is None or session.over else session.close(now, why)
             earlier = self._note(session, now)
@@ -372,6 +372,8 @@ class Heartbeat(Member):
         """Do what a change asks for, without the lock."""
         if session is not None and session.over:
             earlier = self._part(session, now) or earlier
+        elif session is not None and session is self._session and self._client.given_up:
+            self._leave(now, "the breaker opened", None)
         if earlier is not None:
             self._wheel().add(self, earlier)
         self._delivery.deliver()

@@ -46,6 +46,7 @@ class World:
         self.proof = self.now + PROOF
         self.sent_at: float | None = None
         self.echoes: dict[int, tuple[float, float]] = {}
+        self.unechoed: dict[int, float] = {}
         self.apply(StreamOpening(self.now))
         self.apply(StreamOpened(self.now))
 
@@ -115,11 +116,14 @@ class World:
             self.misses = 0
             self.judge.apply(BeatAcked(self.now, sequence, rtt, Ack(sequence, load=self.peer.load)))
         else:
-            self.judge.apply(LateEcho(self.now, sequence, rtt))
+            since = next((at for other, at in self.unechoed.items() if other > sequence), None)
+            self.judge.apply(LateEcho(self.now, sequence, rtt, since))
+        self.unechoed = {other: at for other, at in self.unechoed.items() if other > sequence}
 
     def send(self) -> None:
         self.sequence += 1
         self.sent_at = self.now
+        self.unechoed[self.sequence] = self.now
         self.judge.apply(BeatSent(self.now, self.sequence))
         self.judge.written(self.now)
         if self.peer.delay < math.inf:

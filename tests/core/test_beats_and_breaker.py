@@ -135,11 +135,13 @@ def test_nobody_is_convicted_for_our_own_pauses(steps: list[tuple[float, float, 
     check_story(world)
 
 
-@given(st.integers(0, 2**32), st.floats(0.1, 30), st.floats(0, 10))
-def test_whatever_the_jitter_a_peer_that_returns_is_found_again(seed: int, away: float, before: float) -> None:
-    world = World(random=Random(seed).random)
+@given(st.integers(0, 2**32), st.floats(0.1, 30), st.floats(0, 10), st.booleans(), st.sampled_from([SILENT, 0.5, 0.7]))
+def test_whatever_the_jitter_a_peer_that_returns_is_found_again(
+    seed: int, away: float, before: float, guarded: bool, delay: float
+) -> None:
+    world = World(random=Random(seed).random, guarded=guarded)
     world.run(1.0 + before)
-    world.peer = Peer(SILENT)
+    world.peer = Peer(delay)
     world.run(away)
     world.peer = Peer()
     world.run(BACK + LIMIT + INTERVAL)

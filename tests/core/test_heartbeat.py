@@ -170,19 +170,62 @@ def test_consecutive_misses_fail_the_stream_and_an_echo_starts_over() -> None:
     assert isinstance(session.take_events()[-1], StreamFailed)
 
 
-def test_a_late_echo_is_a_sample_once_and_no_liveness() -> None:
+def test_a_late_echo_is_a_sample_once_and_what_is_not_echoed_begins_after_it() -> None:
     session = opened()
     beat(session, 0.0)
     session.wake(0.5)
     session.take_events()
     session.receive(Ack(1), 0.9)
     session.receive(Ack(1), 0.95)
-    assert session.take_events() == [LateEcho(0.9, 1, 0.9)]
+    assert session.take_events() == [LateEcho(0.9, 1, 0.9, None)]
     assert session.stray_echoes == 1
-    for slot in (1, 2):
+    for slot in (2, 4, 6):
+        assert not session.over
+        assert session.next_wakeup() == slot
         beat(session, float(slot))
         session.wake(slot + 0.5)
     assert session.over
+
+
+def test_a_peer_that_echoes_every_beat_late_keeps_its_stream_and_is_asked_less_often() -> None:
+    session = opened()
+    beat(session, 0.0)
+    session.wake(0.5)
+    beat(session, 1.0)
+    session.receive(Ack(1), 1.2)
+    assert session.interval == 3.0
+    for slot in range(1, 60, 3):
+        session.wake(slot + 0.5)
+        session.receive(Ack(1 + (slot + 2) // 3), slot + 1.2)
+        assert not session.over
+        assert session.next_wakeup() == slot + 3
+        beat(session, slot + 3.0)
+    late = [event for event in session.take_events() if isinstance(event, LateEcho)]
+    assert [event.waiting_since for event in late] == [1.0] + [None] * 20
+    session.receive(Ack(22), 61.1)
+    assert session.interval == 1.0
+    assert session.next_wakeup() == 62.0
+
+
+def test_an_echo_of_an_old_miss_does_not_hide_later_ones() -> None:
+    session = opened()
+    for slot in (0, 1):
+        beat(session, float(slot))
+        session.wake(slot + 0.5)
+    session.take_events()
+    session.receive(Ack(1), 1.6)
+    assert session.take_events() == [LateEcho(1.6, 1, 1.6, 1.0)]
+    beat(session, 5.0)
+    session.receive(Ack(2), 5.1)
+    assert LateEcho(5.1, 2, 4.1, 5.0) in session.take_events()
+
+
+def test_the_advice_of_a_late_echo_is_heeded_too() -> None:
+    session = opened()
+    beat(session, 0.0)
+    session.wake(0.5)
+    session.receive(Ack(1, advised_interval=30.0), 0.6)
+    assert session.interval == 30.0
 
 
 def test_a_late_wakeup_sends_one_beat_and_keeps_the_grid() -> None:

@@ -82,7 +82,7 @@ def test_a_snapshot_tells_what_the_peer_said() -> None:
         ACKED,
         BeatSent(2.5, 2),
         MISSED,
-        LateEcho(3.5, 2, 0.3),
+        LateEcho(3.5, 2, 0.3, None),
     ):
         client.publish([event])
     known = client.snapshot

@@ -471,13 +471,13 @@ def test_a_late_echo_proves_that_the_peer_is_there_and_lifts_nothing() -> None:
         judge.apply(event)
     judge.wake(2.0)
     assert judge.verdict is DOWN
-    judge.apply(LateEcho(2.1, 2, 0.9))
+    judge.apply(LateEcho(2.1, 2, 0.9, None))
     assert judge.verdict is STUCK
 
 
 def test_a_slow_peer_that_is_seldom_asked_is_not_silent_between_its_late_echo_and_the_next_beat() -> None:
     judge = Judge(POLICY, LocalPauses(), 0.0)
-    for event in (*ACKED, *MISSED, LateEcho(1.7, 2, 0.5)):
+    for event in (*ACKED, *MISSED, LateEcho(1.7, 2, 0.5, None)):
         judge.apply(event)
     assert judge.next_wakeup(1.7) is None
     judge.wake(60.0)
@@ -485,6 +485,18 @@ def test_a_slow_peer_that_is_seldom_asked_is_not_silent_between_its_late_echo_an
     judge.apply(BeatSent(61.2, 3))
     judge.wake(61.2 + LIMIT)
     assert judge.verdict is DOWN
+
+
+@pytest.mark.parametrize(("delay", "convicted"), [(0.9, False), (1.2, True)])
+def test_a_peer_that_echoes_each_beat_late_is_convicted_only_if_it_is_too_late(delay: float, convicted: bool) -> None:
+    """In shares of the limit: what counts is for how long nothing was heard of a beat, not how many beats that is."""
+    world = World()
+    world.run(20 * LIMIT)
+    world.peer.delay = delay * LIMIT
+    world.run(40 * LIMIT)
+    assert any(verdict.convicts for verdict in world.verdicts()) is convicted
+    assert LATE in world.verdicts()
+    check_story(world)
 
 
 def test_a_single_miss_convicts_no_earlier_than_it_is_found() -> None:
