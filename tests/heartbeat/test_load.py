@@ -29,6 +29,8 @@ from tests.peers import KINDS, OPTIONS, PATIENCE, LoopThread, handlers, path, wa
 from tests.seams import PUBLIC_API_ONLY, each, needs_seam
 
 BRISK = HeartbeatPolicy(interval=0.1, timeout=0.1, misses=100)
+PATIENT = HeartbeatPolicy(interval=0.5, timeout=0.5, misses=100)
+"""A beat whose echo is late for less than half a second is acked all the same."""
 
 Serve = Callable[..., Server]
 
@@ -115,7 +117,7 @@ def test_stuck_workers_show_at_once_while_beats_are_answered(
 
 def test_a_loop_that_was_blocked_shows_in_the_next_ack(loop: LoopThread, watch: Callable[..., Client]) -> None:
     aio_server = AioServer(loop)
-    client = watch(aio_server.target)
+    client = watch(aio_server.target, PATIENT)
     unblocked = threading.Event()
 
     def block() -> None:
