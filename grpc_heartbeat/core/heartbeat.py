@@ -52,7 +52,7 @@ _ROUNDING = 1e-6
 """Share of an interval by which an instant that was computed may be too early."""
 
 _SPACED = 2.0
-"""Round trips between beats to a peer that echoes too late, rounded up to whole intervals."""
+"""Round trips between beats to a peer that echoes too late, in whole intervals: at most as many as convict it."""
 
 _KNOWN_PEERS = 1024
 
@@ -286,7 +286,7 @@ class ClientSession:
         waiting_since = later[0] if later else self._sent_at if self._in_flight else None
         self._tell(LateEcho(now, sequence, rtt, waiting_since))
         own = self._policy.interval
-        spaced = own * math.ceil(_SPACED * rtt / own)
+        spaced = own * min(math.ceil(_SPACED * rtt / own), self._policy.misses)
         if spaced >= ack.advised_interval:
             self._heed(spaced, spread=False)
         else:
