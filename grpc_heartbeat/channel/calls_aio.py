@@ -167,7 +167,7 @@ class _Response(_Limited):
     def __await__(self) -> Generator[Any, None, Any]:
         flight = self._flight
         call = self._call
-        before = cancel_requests()
+        before = cancel_requests(flight.loop)
         if call.done():
             flight.late = True
         elif flight.loop is None:
@@ -192,7 +192,7 @@ class _Response(_Limited):
         return result
 
     def __del__(self) -> None:
-        flight = self.__dict__.get("_flight")
+        flight = getattr(self, "_flight", None)
         if flight is not None and flight.call is not None:
             if self._call.done():
                 flight.release()
@@ -231,7 +231,7 @@ class _Responses(_Limited):
         guard = flight._guard
         if self._ahead is not None:
             step, self._ahead = self._ahead, None
-        before = cancel_requests()
+        before = cancel_requests(flight.loop)
         if guard is not None:
             guard.reading_since = monotonic()
             if flight.loop is None:
@@ -263,7 +263,7 @@ class _Responses(_Limited):
         return message
 
     def __del__(self) -> None:
-        flight = self.__dict__.get("_flight")
+        flight = getattr(self, "_flight", None)
         if flight is not None and flight.call is not None:
             flight.dropped(self._call)
 

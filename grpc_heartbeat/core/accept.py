@@ -39,26 +39,34 @@ class AcceptQueue(Generic[_C]):
     Args:
         after: Seconds after its beginning at which a pending RPC is due.
         set_alarm: Asks the driver to call ``due`` at an instant; called from whatever thread adds.
+
+    Attributes:
+        entries: Those that began, oldest first.
+        attended: Whether the alarm is set.
     """
 
     def __init__(self, after: float, set_alarm: Callable[[float], object]) -> None:
         self.after = after
         self._set_alarm = set_alarm
-        self._entries: deque[_C] = deque()
-        self._set = False
+        self.entries: deque[_C] = deque()
+        self.attended = False
 
     def add(self, candidate: _C) -> None:
         """Return it from ``due`` if it is still pending then."""
-        self._entries.append(candidate)
-        if not self._set:
-            self._set = True
-            self._set_alarm(candidate.began + self.after)
+        self.entries.append(candidate)
+        if not self.attended:
+            self.attend(candidate)
+
+    def attend(self, candidate: _C) -> None:
+        """Set the alarm for ``candidate``, which was added when it was not set."""
+        self.attended = True
+        self._set_alarm(candidate.began + self.after)
 
     def due(self, now: float) -> list[_C]:
         """Return what is due, each once. Early calls do no harm."""
-        self._set = False
+        self.attended = False
         due: list[_C] = []
-        entries = self._entries
+        entries = self.entries
         again = now + self.after if entries else None
         while entries:
             oldest = entries[0]
@@ -69,10 +77,10 @@ class AcceptQueue(Generic[_C]):
                 due.append(oldest)
             entries.popleft()
         if again is not None:
-            self._set = True
+            self.attended = True
             self._set_alarm(again)
         return due
 
     def __len__(self) -> int:
         """RPCs held, those that have ended since the last alarm included."""
-        return len(self._entries)
+        return len(self.entries)

@@ -79,7 +79,9 @@ def inbound_deadline(
         if key == BUDGET_KEY:
             budget = decode_budget(value)
             if budget is not None:
-                deadline = earliest(deadline, (now if arrived is None else arrived) + budget)
+                exact = (now if arrived is None else arrived) + budget
+                if deadline is None or exact < deadline:
+                    deadline = exact
     return deadline
 
 

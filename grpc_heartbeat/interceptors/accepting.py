@@ -30,7 +30,7 @@ class EarlyAccept:
 
     def __init__(self, method: Method, driver: SyncDriver) -> None:
         self._method = method
-        self._add = driver.queue.add
+        self._queue = driver.queue
         self._classes: dict[type, type | None] = {}
 
     def watch(self, scope: SyncScope, context: Any, now: float) -> None:
@@ -42,7 +42,10 @@ class EarlyAccept:
             if forgiving is not None:
                 context.__class__ = forgiving
                 scope.began = now
-                self._add(scope)
+                queue = self._queue  # what its ``add`` does, without its frame
+                queue.entries.append(scope)
+                if not queue.attended:
+                    queue.attend(scope)
         except Exception as error:
             _faults.record("server.accept_watch", error)
 

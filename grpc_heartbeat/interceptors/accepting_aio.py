@@ -69,7 +69,10 @@ class EarlyAccept:
         driver = self._driver
         if driver is None or driver.loop is not loop:
             driver = self._driver = LoopDriver(self._after, loop)
-        driver.queue.add(rpc)
+        queue = driver.queue  # what its ``add`` does, without its frame
+        queue.entries.append(rpc)
+        if not queue.attended:
+            queue.attend(rpc)
 
 
 class RpcEnd(Protocol):
@@ -83,12 +86,13 @@ class RpcEnd(Protocol):
 class _StandIn:
     """Stands before ``context``, which it hands everything on to."""
 
+    pending = True
+    _accepted = False
+
     def __init__(self, context: Any, method: Method, began: float) -> None:
         self._context = context
         self._method = method
-        self._accepted = False
         self.began = began
-        self.pending = True
 
     @property  # type: ignore[misc]  # mypy knows __class__ as an attribute; isinstance() asks for it
     def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  # nobody stores it

@@ -42,19 +42,22 @@ class InboundScope(Scope):
         self.source = method.source
         self.method = method.path
         self.members = set()
-        self._server = method.server
+        self.server = method.server
 
     @property
     def draining(self) -> bool:
-        return self._server.draining
+        return self.server.draining
 
     def watch(self) -> None:
         self.watched = True
-        self._server.live.add(self)
-        if self._server.called_off:  # looked at after adding: who calls off looks through `live` after that mark
+        self.server.live.add(self)
+        if self.server.called_off:  # looked at after adding: who calls off looks through `live` after that mark
             end_scope(self, Reason.DRAINING)
 
     def finish(self) -> None:
+        """Note that the handler has let go, and that the work ended with it, unless it was cancelled before."""
+        if self.counted or self.entered is not None:
+            handler_over(self)
         self.finished = self.reason is None
         self.members.clear()
         if self.watched or self.limit_timer is not None:
@@ -63,7 +66,7 @@ class InboundScope(Scope):
     def over(self) -> None:
         """Let go of what belongs to an RPC in flight. Called when it ends, or its handler, whichever is first."""
         if self.watched:
-            self._server.live.discard(self)
+            self.server.live.discard(self)
         if self.limit_timer is not None:
             self.limit_timer.cancel()
 
@@ -71,26 +74,42 @@ class InboundScope(Scope):
 class ArrivingScope(InboundScope):
     """A scope that is made and becomes current when its RPC arrives, which saves the setting of another context variable.
 
-    Until its handler begins it passes for one that has finished: nothing is inherited from it.
-
-    Args:
-        metadata: The RPC's invocation metadata, where asking the context for it would parse it again.
-        arrived: When the RPC arrived.
+    Until its handler begins it passes for one that has finished: nothing is inherited from it. Whoever makes one stores what is
+    known then: an ``__init__`` would cost every RPC a frame.
 
     Attributes:
+        arrived: When the RPC arrived, if that was seen.
+        metadata: The RPC's invocation metadata, where asking the context for it would parse it again.
         method: Empty until the handler begins; each scope is for one run of a handler.
-        context: What the handler gets.
+        context: What the handler gets, while it runs.
+        task: On asyncio, the RPC's task while its handler runs; of handlers that are plain functions, none.
     """
 
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+    else:
+        __init__ = object.__init__
+    arrived: float | None = None
+    metadata: Metadata | None = None
     deadline: float | None = None
     source = ""
     method = ""
     finished = True
     context: Any = None
+    task: asyncio.Task[Any] | None = None
 
-    def __init__(self, arrived: float | None, metadata: Metadata | None = None) -> None:
-        self.arrived = arrived
-        self.metadata = metadata
+    def finish(self) -> None:  # all of the base's, without its frames
+        if self.counted:
+            self.counted = False
+            _in_flight.end()
+        if self.entered is not None:
+            handler_over(self)
+        self.finished = self.reason is None
+        self.members.clear()
+        if self.watched or self.limit_timer is not None:
+            self.over()
+        self.context = self.task = None
 
 
 class SyncScope(ArrivingScope):
@@ -101,16 +120,6 @@ class SyncScope(ArrivingScope):
     """
 
     began = 0.0
-
-    def begin(self, deadline: float | None, method: Method, context: Any) -> None:
-        """The RPC's handler begins."""
-        self.finished = False
-        self.deadline = deadline
-        self.source = method.source
-        self.method = method.path
-        self.members = set()
-        self._server = method.server
-        self.context = context
 
     @property
     def pending(self) -> bool:
@@ -129,50 +138,23 @@ class SyncScope(ArrivingScope):
         except Exception as error:
             _faults.record("server.watch", error)
 
-    def finish(self) -> None:
-        self.finished = self.reason is None
-        self.members.clear()
-        if self.watched or self.limit_timer is not None:
-            self.over()
-        self.context = None
-
 
 class AioScope(ArrivingScope):
     """On the asyncio stack, the end of an RPC is a cancel of its task, which looks like any other.
 
     Attributes:
-        accepting: The same, if the RPC may be accepted early.
+        accepting: The same as ``context``, if the RPC may be accepted early.
         limit: The server's own limit, if there is one.
-        task: The RPC's task while its handler runs; of handlers that are plain functions, none.
     """
 
     accepting: AcceptingContext | None = None
     limit: AioLimit | None = None
-    task: asyncio.Task[Any] | None = None
-
-    def begin(self, deadline: float | None, method: Method, context: Any) -> None:
-        """The RPC's handler begins, in the task that runs now."""
-        self.finished = False
-        self.deadline = deadline
-        self.source = method.source
-        self.method = method.path
-        self.members = set()
-        self._server = method.server
-        self.context = context
-        self.task = asyncio.current_task()
 
     def why(self, now: float) -> Reason | None:
         reason = super().why(now)
         if reason in (None, Reason.DRAINING) and self.task is not None and _is_cancelling(self.task):
             return _reason_of_reset(self, now)
         return reason
-
-    def finish(self) -> None:
-        self.finished = self.reason is None
-        self.members.clear()
-        if self.watched or self.limit_timer is not None:
-            self.over()
-        self.task = None
 
 
 def _is_cancelling(task: asyncio.Task[Any]) -> bool:

@@ -24,7 +24,6 @@ from grpc_heartbeat.interceptors.handlers import behavior_of, keep_marks, with_b
 from grpc_heartbeat.interceptors.inbound import (
     InboundScope,
     deadline_of,
-    handler_over,
     rpc_ended,
     tell_started,
 )
@@ -126,9 +125,8 @@ def _plain_response(behavior: Behavior, rpc: PlainRpc) -> Behavior:
         try:
             return behavior(request, rpc.accepting or context)
         finally:
-            handler_over(scope)
-            restore(token)
             scope.finish()
+            restore(token)
             rpc.settle()
 
     return handle

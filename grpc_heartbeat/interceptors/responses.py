@@ -30,7 +30,6 @@ class ScopedResponses:
         try:
             return next(self._responses)
         except BaseException:
-            handler_over(self._scope)
             self._scope.finish()
             raise
         finally:

@@ -6,8 +6,8 @@ in a cache. The work happens in the wrapped behavior, on the worker that runs th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import Token
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -17,11 +17,12 @@ from grpc_heartbeat import _faults, _in_flight
 from grpc_heartbeat._call_events import rpc_starts
 from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat._types import Behavior
+from grpc_heartbeat.core.deadline import inbound_deadline
 from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.interceptors.accepting import EarlyAccept, SyncDriver
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.interceptors.inbound import SyncScope, deadline_of, handler_over, tell_started
+from grpc_heartbeat.interceptors.inbound import SyncScope, handler_over, tell_started
 from grpc_heartbeat.interceptors.limiting import end_after, in_time, stream_in_time
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.responses import ScopedResponses
@@ -41,16 +42,19 @@ class DeadlineServerInterceptor(Asked, grpc.ServerInterceptor):
         self._state = ServerState(policy, accept_after)
         self._drivers: dict[float, SyncDriver] = {}
         self._handlers = HandlerCache(self._wrap)
+        self._wrapped = self._handlers.entries
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
-        current_scope.set(SyncScope(monotonic()))
+        scope = SyncScope()
+        scope.arrived = monotonic()
+        current_scope.set(scope)
         handler = continuation(handler_call_details)
         if handler is None:
             return None
         try:
-            known, wrapped = self._handlers.entries.get(handler_call_details.method, _UNKNOWN)
+            known, wrapped = self._wrapped.get(handler_call_details.method, _UNKNOWN)
             return wrapped if known is handler else self._handlers.get(handler_call_details.method, handler)
         except Exception as error:
             _faults.record("server.wrap", error)
@@ -80,20 +84,21 @@ class DeadlineServerInterceptor(Asked, grpc.ServerInterceptor):
         return driver
 
 
-def _own_scope() -> tuple[SyncScope, Token[Scope | None] | None]:
-    """Return the scope of the RPC whose handler is about to start, and what undoes that it is current.
+@contextmanager
+def _scope_of_its_own(arriving: Scope | None) -> Iterator[None]:
+    """Have an RPC whose handler is about to start in a scope of its own, where that is not the current one.
 
-    grpcio runs interceptors and handler of an RPC in a context of its own, so ``intercept_service`` has made it current, and
-    there is nothing to undo; but another interceptor may run the handler in another context, or twice.
+    grpcio runs interceptors and handler of an RPC in a context of its own, so ``intercept_service`` has made its scope current,
+    and there is nothing to undo; but another interceptor may run the handler in another context, or twice.
     """
-    scope = current_scope.get()
-    if type(scope) is not SyncScope:
-        scope = SyncScope(None)
-    elif scope.method:
-        scope = SyncScope(scope.arrived)
-    else:
-        return scope, None
-    return scope, current_scope.set(scope)
+    scope = SyncScope()
+    if type(arriving) is SyncScope:
+        scope.arrived = arriving.arrived
+    token = current_scope.set(scope)
+    try:
+        yield
+    finally:
+        restore(token)
 
 
 def _begin(scope: SyncScope, method: Method, early: EarlyAccept | None, context: Any, until_over: bool = False) -> None:
@@ -101,14 +106,24 @@ def _begin(scope: SyncScope, method: Method, early: EarlyAccept | None, context:
     now = monotonic()
     own = refusal = None
     arrived = scope.arrived
-    deadline = deadline_of(context, context.invocation_metadata(), now, arrived)
+    try:  # what ``deadline_of`` does, without its frame
+        deadline = inbound_deadline(context.time_remaining(), context.invocation_metadata(), now, arrived)
+    except Exception as error:
+        deadline = None
+        _faults.record("server.deadline_of", error)
     if method.limits is not None:
         deadline, own, refusal = method.server.admit(method, deadline, now, arrived)
     elif deadline is not None and deadline <= now:
         refusal = method.server.expired(method, now)
     if refusal is not None:
         context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, refusal)
-    scope.begin(deadline, method, context)
+    scope.finished = False
+    scope.deadline = deadline
+    scope.source = method.source
+    scope.method = method.path
+    scope.members = set()
+    scope.server = method.server
+    scope.context = context
     if own is not None:
         end_after(own, scope, context, method, now, until_over=until_over)
     if early is not None and not method.speaks:
@@ -122,34 +137,31 @@ def _begin(scope: SyncScope, method: Method, early: EarlyAccept | None, context:
 
 def _one_response(behavior: Behavior, method: Method, early: EarlyAccept | None) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
-        scope, token = _own_scope()
+        scope = current_scope.get()
+        if type(scope) is not SyncScope or scope.method:
+            with _scope_of_its_own(scope):
+                return handle(request, context)
+        _begin(scope, method, early, context)
         try:
-            _begin(scope, method, early, context)
             return behavior(request, context)
         finally:
-            if scope.method:  # it was begun
-                handler_over(scope)
-                scope.finish()
-            if token is not None:
-                restore(token)
+            scope.finish()
 
     return handle
 
 
 def _response_stream(behavior: Behavior, method: Method, early: EarlyAccept | None) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
-        scope, token = _own_scope()
+        scope = current_scope.get()
+        if type(scope) is not SyncScope or scope.method:
+            with _scope_of_its_own(scope):
+                return handle(request, context)
+        _begin(scope, method, early, context, until_over=True)
         try:
-            _begin(scope, method, early, context, until_over=True)
             responses = behavior(request, context)
         except BaseException:
-            if scope.method:
-                handler_over(scope)
-                scope.finish()
+            scope.finish()
             raise
-        finally:
-            if token is not None:
-                restore(token)
         return ScopedResponses(responses, scope)
 
     return handle
@@ -159,13 +171,14 @@ def _non_blocking(behavior: Behavior, method: Method, early: EarlyAccept | None)
     """A non-blocking behavior returns at once and goes on by callbacks, so only the end of the RPC ends its scope."""
 
     def handle(request: Any, context: Any, send_response: Any) -> Any:
-        scope, token = _own_scope()
+        scope = current_scope.get()
+        if type(scope) is not SyncScope or scope.method:
+            with _scope_of_its_own(scope):
+                return handle(request, context, send_response)
+        _begin(scope, method, early, context, until_over=True)
         try:
-            _begin(scope, method, early, context, until_over=True)
             return behavior(request, context, send_response)
         finally:
             handler_over(scope)
-            if token is not None:
-                restore(token)
 
     return handle

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from asyncio import current_task, get_running_loop
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
 from typing import Any
@@ -26,10 +27,12 @@ from grpc_heartbeat import _faults, _in_flight
 from grpc_heartbeat._call_events import rpc_starts
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat._types import Behavior
+from grpc_heartbeat.core.deadline import inbound_deadline
+from grpc_heartbeat.core.scope import Scope
 from grpc_heartbeat.interceptors.accepting_aio import AcceptingContext, EarlyAccept
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
 from grpc_heartbeat.interceptors.handlers import OWN_SERVICE, HandlerCache, behavior_of, keep_marks, with_behavior
-from grpc_heartbeat.interceptors.inbound import AioScope, deadline_of, handler_over, rpc_ended, tell_started
+from grpc_heartbeat.interceptors.inbound import AioScope, handler_over, rpc_ended, tell_started
 from grpc_heartbeat.interceptors.limiting_aio import AioLimit, limited, start
 from grpc_heartbeat.interceptors.method import Method
 from grpc_heartbeat.interceptors.plain_aio import PlainHandler
@@ -49,6 +52,7 @@ class AioDeadlineServerInterceptor(Asked, grpc.aio.ServerInterceptor):
         self._state = ServerState(policy, accept_after)
         self._early: dict[float, EarlyAccept] = {}
         self._handlers = HandlerCache(self._wrap)
+        self._wrapped = self._handlers.entries
 
     async def intercept_service(
         self,
@@ -60,13 +64,16 @@ class AioDeadlineServerInterceptor(Asked, grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         try:
-            known, wrapped = self._handlers.entries.get(handler_call_details.method, _UNKNOWN)
+            known, wrapped = self._wrapped.get(handler_call_details.method, _UNKNOWN)
             if known is not handler:
                 wrapped = self._handlers.get(handler_call_details.method, handler)
             metadata = handler_call_details.invocation_metadata
-            if isinstance(wrapped, PlainHandler):
+            if type(wrapped) is PlainHandler:
                 return wrapped.watched(metadata, arrived)
-            current_scope.set(AioScope(arrived, metadata))
+            scope = AioScope()
+            scope.arrived = arrived
+            scope.metadata = metadata
+            current_scope.set(scope)
             return wrapped
         except Exception as error:
             _faults.record("server.wrap_aio", error)
@@ -89,32 +96,52 @@ class AioDeadlineServerInterceptor(Asked, grpc.aio.ServerInterceptor):
         return with_behavior(handler, keep_marks(behavior, wrapper))
 
 
+def _scope_of_its_own(arriving: Scope | None, context: Any) -> AioScope:
+    """Return a scope for an RPC whose handler is about to start where the current one is not for it, and make it current."""
+    scope = AioScope()
+    if type(arriving) is AioScope:  # somebody runs the handler again
+        scope.arrived = arriving.arrived
+        scope.metadata = arriving.metadata
+    else:  # or in another context
+        scope.metadata = context.invocation_metadata()
+    current_scope.set(scope)
+    return scope
+
+
 def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope | str:
     """Begin the scope of an RPC whose handler is about to start, or return why it is not to be started."""
     now = monotonic()
     scope = current_scope.get()
-    if type(scope) is not AioScope:  # somebody runs the handler in another context
-        scope = AioScope(None, context.invocation_metadata())
-        current_scope.set(scope)
-    elif scope.method:  # somebody runs it again
-        scope = AioScope(scope.arrived, scope.metadata)
-        current_scope.set(scope)
-    arrived = scope.arrived
+    if type(scope) is not AioScope or scope.method:
+        scope = _scope_of_its_own(scope, context)
     own = refusal = None
-    deadline = deadline_of(context, scope.metadata, now, arrived)
+    arrived = scope.arrived
+    try:  # what ``deadline_of`` does, without its frame
+        deadline = inbound_deadline(context.time_remaining(), scope.metadata, now, arrived)
+    except Exception as error:
+        deadline = None
+        _faults.record("server.deadline_of", error)
     if method.limits is not None:
         deadline, own, refusal = method.server.admit(method, deadline, now, arrived)
     elif deadline is not None and deadline <= now:
         refusal = method.server.expired(method, now)
     if refusal is not None:
         return refusal
-    scope.begin(deadline, method, context)
+    scope.finished = False
+    scope.deadline = deadline
+    scope.source = method.source
+    scope.method = method.path
+    scope.members = set()
+    scope.server = method.server
+    scope.context = context
+    loop = get_running_loop()
+    scope.task = current_task(loop)
     if early is not None and not method.speaks:
         scope.context = scope.accepting = AcceptingContext(context, method, now)
-        early.watch(scope.accepting, asyncio.get_running_loop())
+        early.watch(scope.accepting, loop)
     if own is not None:
         scope.limit = AioLimit(scope, method, own, now)
-        start(scope.limit, own, scope, asyncio.get_running_loop())
+        start(scope.limit, own, scope, loop)
     if method.works:
         scope.counted = True
         _in_flight.begin(None)
@@ -123,7 +150,7 @@ def _begin(method: Method, early: EarlyAccept | None, context: Any) -> AioScope 
     return scope
 
 
-async def _settle(scope: AioScope, error: BaseException | None = None) -> None:
+async def _settle(scope: AioScope, context: Any, error: BaseException | None = None) -> None:
     """Do what is left when the handler has let go. Raises when the RPC is ended by the server's own limit."""
     accepting, limit = scope.accepting, scope.limit
     ended = limit is not None and limit.passed and not isinstance(error, grpc.aio.AbortError)
@@ -132,7 +159,7 @@ async def _settle(scope: AioScope, error: BaseException | None = None) -> None:
         if accepting.sending is not None and (ended or not isinstance(error, asyncio.CancelledError)):
             await accepting.settle()
     if limit is not None and ended:
-        await limit.abort(scope.context)
+        await limit.abort(context)
 
 
 def _coroutine(behavior: Behavior, method: Method, early: EarlyAccept | None) -> Behavior:
@@ -145,17 +172,17 @@ def _coroutine(behavior: Behavior, method: Method, early: EarlyAccept | None) ->
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 rpc_ended(scope)
-            await _settle(scope, error)
+            await _settle(scope, context, error)
             raise
         finally:
-            handler_over(scope)
             scope.finish()
-        if scope.accepting is not None:
+        # What ``_settle`` does, without its frame.
+        if early is not None and scope.accepting is not None:
             scope.accepting.pending = False
             if scope.accepting.sending is not None:
                 await scope.accepting.settle()
-        if scope.limit is not None and scope.limit.passed:
-            await scope.limit.abort(scope.context)
+        if method.limits is not None and scope.limit is not None and scope.limit.passed:
+            await scope.limit.abort(context)
         return response
 
     return handle
@@ -180,18 +207,16 @@ def _generator(behavior: Behavior, method: Method, early: EarlyAccept | None) ->
                 yield response
         except asyncio.CancelledError as error:
             handler_over(scope)
-            await _settle(scope, error)
+            await _settle(scope, context, error)
             raise
         except GeneratorExit:
             handler_over(scope)
             raise
         except Exception as error:
-            handler_over(scope)
             scope.finish()
-            await _settle(scope, error)
+            await _settle(scope, context, error)
             raise
-        handler_over(scope)
         scope.finish()
-        await _settle(scope)
+        await _settle(scope, context)
 
     return handle

@@ -17,7 +17,7 @@ from grpc_heartbeat import deadline
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat.core.scope import Reason, Scope
 from grpc_heartbeat.interceptors.handlers import MAX_CACHED, OWN_SERVICE, HandlerCache
-from grpc_heartbeat.interceptors.inbound import EXPIRY_TOLERANCE, SyncScope, rpc_ended
+from grpc_heartbeat.interceptors.inbound import EXPIRY_TOLERANCE, InboundScope, SyncScope, rpc_ended
 from grpc_heartbeat.interceptors.responses import ScopedResponses
 from grpc_heartbeat.interceptors.server_state import ServerState
 from tests.chain.hops import start, stubs
@@ -48,8 +48,10 @@ class Call:
 
 def watched(context: Context, left: float | None = None, server: ServerState | None = None) -> SyncScope:
     method = (server or ServerState()).method("/a/b")
-    scope = SyncScope(None)
-    scope.begin(None if left is None else monotonic() + left, method, context)
+    scope = SyncScope()
+    InboundScope.__init__(scope, None if left is None else monotonic() + left, method)
+    scope.context = context
+    scope.finished = False
     return scope
 
 

@@ -13,9 +13,10 @@ import grpc.aio
 import pytest
 
 import grpc_heartbeat
-from grpc_heartbeat import deadline
+from grpc_heartbeat import _faults, deadline
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat.core.deadline import BUDGET_KEY
+from grpc_heartbeat.core.scope import Scope
 from tests.chain.hops import start
 from tests.peers import PATIENCE, AioServer, LoopThread, SyncServer
 
@@ -159,3 +160,69 @@ def test_each_time_a_sync_handler_has_a_scope_of_its_own(runs: int) -> None:
     assert outer.inherits == [False]
     assert outer.left_behind == ([None] if runs == 1 else [])
     check(seen, left, runs)
+
+
+class Details:
+    method = "/a/b"
+    invocation_metadata = ()
+
+
+class ServicerContext:
+    def time_remaining(self) -> float:
+        return PATIENCE
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+
+class Unknowing(ServicerContext):
+    def time_remaining(self) -> float:
+        raise RuntimeError("nobody knows")
+
+
+@pytest.mark.parametrize("style", ["one response", "stream", "non-blocking"])
+def test_a_sync_handler_of_any_style_has_a_scope_of_its_own_elsewhere(style: str) -> None:
+    seen: list[Scope | None] = []
+
+    def behavior(request: Any, context: Any, send_response: Any = None) -> Any:
+        seen.append(current_scope.get())
+        return iter((request,))
+
+    if style == "non-blocking":
+        behavior.experimental_non_blocking = True  # type: ignore[attr-defined]
+    make: Any = grpc.unary_stream_rpc_method_handler if style == "stream" else grpc.unary_unary_rpc_method_handler
+    handler = make(behavior)
+    (interceptor,) = grpc_heartbeat.server_interceptors(accept_after=None)
+    wrapped: Any = Context().run(interceptor.intercept_service, lambda _: handler, Details())
+    elsewhere = Context()
+    arguments = (b"x", ServicerContext(), *([print] if style == "non-blocking" else []))
+    elsewhere.run(wrapped.unary_stream or wrapped.unary_unary, *arguments)
+    assert elsewhere.get(current_scope) is None
+    (scope,) = seen
+    assert scope is not None
+    assert scope.method == "/a/b"
+    assert scope.finished == (style == "one response"), "the others go on"
+
+
+@pytest.mark.internal_faults
+@pytest.mark.parametrize("stack", ["sync", "aio"])
+async def test_a_context_that_cannot_tell_what_is_left_sets_no_limit(stack: str) -> None:
+    async def behavior_aio(request: Any, context: Any) -> Any:
+        return deadline.remaining()
+
+    before = _faults.counts().get("server.deadline_of", 0)
+    left: Any
+    if stack == "sync":
+        handler: Any = grpc.unary_unary_rpc_method_handler(lambda request, context: deadline.remaining())
+        (sync,) = grpc_heartbeat.server_interceptors()
+        left = sync.intercept_service(lambda _: handler, Details()).unary_unary(b"x", Unknowing())
+    else:
+        handler = grpc.unary_unary_rpc_method_handler(behavior_aio)
+
+        async def continuation(details: Any) -> Any:
+            return handler
+
+        (aio,) = grpc_heartbeat.aio.server_interceptors()
+        left = await (await aio.intercept_service(continuation, Details())).unary_unary(b"x", Unknowing())
+    assert left is None
+    assert _faults.counts()["server.deadline_of"] == before + 1
