@@ -239,6 +239,11 @@ class HeartbeatPolicy:
         """Seconds to wait for an echo, with the default filled in."""
         return self.interval if self.timeout is None else self.timeout
 
+    @property
+    def longest_silence(self) -> float:
+        """Seconds of silence that convict whatever the past, with the default filled in."""
+        return self.misses * self.interval if self.silence is None else self.silence
+
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:

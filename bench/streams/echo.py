@@ -52,6 +52,7 @@ class Echo:
     def _accept(self) -> None:
         ours, _ = self._listener.accept()
         me = next(self._numbers)
+        bodies = messages.Bodies()
 
         def heard(kind: int, flags: int, number: int, payload: bytes) -> None:
             if kind == HEADERS:
@@ -59,7 +60,7 @@ class Echo:
                 connection.put(frame(HEADERS, END_HEADERS, number, _OK))
                 connection.data(frame(DATA, 0, number, self._hello))
             elif kind == DATA:
-                for body in messages.bodies(payload):
+                for body in bodies.of(number, payload):
                     sequence = messages.beat_sequence(body)
                     if sequence is not None:
                         self._beats += 1

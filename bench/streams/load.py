@@ -67,12 +67,13 @@ class Load:
     def connect(self) -> tuple[Connection, dict[int, Stream]]:
         """Open a connection; return it with the place for its streams by number."""
         streams: dict[int, Stream] = {}
+        bodies = messages.Bodies()
 
         def heard(kind: int, flags: int, number: int, payload: bytes) -> None:
             if kind == RST_STREAM or (flags & END_STREAM and kind in (DATA, HEADERS)):
                 raise PeerError(f"the server ended stream {number}: {payload!r}")
             if kind == DATA:
-                for body in messages.bodies(payload):
+                for body in bodies.of(number, payload):
                     if messages.is_ack(body):
                         self._acked(streams[number])
 

@@ -44,14 +44,24 @@ def hello(service: str) -> bytes:
     return message(codec.encode(Hello(Identity(service))))
 
 
-def bodies(payload: bytes) -> Iterator[bytes]:
-    """Yield the messages in a DATA frame. They are small and windows are wide, so none is ever split."""
-    at = 0
-    while at < len(payload):
-        length = int.from_bytes(payload[at + 1 : at + 5], "big")
-        yield payload[at + 5 : at + 5 + length]
-        at += 5 + length
-    assert at == len(payload), "a message is split over DATA frames"
+class Bodies:
+    """The messages of one connection, from its DATA frames. They are small, but a sender of many may split one anywhere."""
+
+    def __init__(self) -> None:
+        self._rests: dict[int, bytes] = {}
+
+    def of(self, stream: int, payload: bytes) -> Iterator[bytes]:
+        """Yield the messages of ``stream`` that are whole with this frame."""
+        if self._rests:
+            payload = self._rests.pop(stream, b"") + payload
+        at = 0
+        while at < len(payload):
+            following = at + 5 + int.from_bytes(payload[at + 1 : at + 5], "big")
+            if at + 5 > len(payload) or following > len(payload):
+                self._rests[stream] = payload[at:]
+                return
+            yield payload[at + 5 : following]
+            at = following
 
 
 def is_ack(body: bytes) -> bool:

@@ -6,7 +6,9 @@ The client says hello; the stream is *open* once the peer's first frame is here.
 beats are due at the slots ``origin + n · interval``. The origin never moves, so lateness of one beat does not delay the next,
 and a driver that wakes up late sends one beat and skips the slots that passed: no drift and no burst. Where many streams beat,
 each has a ``phase`` of its own: then the origin is that share of an interval after the zero of the clock, so that the streams
-are spread over the interval, whenever they were opened, and a stream that is opened anew keeps its place. One beat is in flight
+are spread over the interval, whenever they were opened, and a stream that is opened anew keeps its place. Between two slots one
+beat may be sent besides, where an echo says that work waits for a worker: at the instant at which it has waited for as long as
+convicts, so that this is known then and not up to an interval later. One beat is in flight
 at a time and ends exactly once: *acked*, *missed* after ``policy.beat_timeout``, or *abandoned* with the stream.
 ``policy.misses`` consecutive misses fail the stream, and so does a peer that does not open it within ``misses`` intervals.
 
@@ -54,6 +56,12 @@ _ROUNDING = 1e-6
 _SPACED = 2.0
 """Round trips between beats to a peer that echoes too late, in whole intervals: at most as many as convict it."""
 
+_WAITING = 0.5
+"""Share of the silence that convicts, for which work must have waited for a worker to be asked about between two slots."""
+
+_FRESH = 0.03
+"""Seconds by which what an echo says of its sender's load may be old."""
+
 _KNOWN_PEERS = 1024
 
 _known: dict[Identity, Identity] = {}
@@ -76,6 +84,7 @@ class ClientSession:
 
     __slots__ = (
         "_consecutive",
+        "_due",
         "_events",
         "_identity",
         "_interval",
@@ -90,6 +99,7 @@ class ClientSession:
         "_sequence",
         "_slot",
         "_state",
+        "_unslotted",
         "parted",
         "peer",
         "stray_echoes",
@@ -107,8 +117,9 @@ class ClientSession:
         """Whether it is over because one side said goodbye: the stream then has some time to end by itself."""
         self._open_limit = now + policy.misses * policy.interval
         self._interval = policy.interval
-        self._origin = math.inf
+        self._origin = self._due = math.inf
         self._slot = 0
+        self._unslotted = False
         self._sequence = 0
         self._sent_at = now
         self._consecutive = 0
@@ -159,7 +170,7 @@ class ClientSession:
             return self._open_limit
         if self._in_flight:
             return self._sent_at + self._policy.beat_timeout
-        return self._next_slot
+        return self._due
 
     def wake(self, now: float) -> None:
         """Judge what is overdue at ``now``. Ask :meth:`beat_due` next."""
@@ -173,7 +184,7 @@ class ClientSession:
 
     def beat_due(self, now: float) -> int | None:
         """Return the sequence of the beat to send now, or ``None``. Its trace context can be made before it is sent."""
-        due = self._opened and not self._over and not self._in_flight and now >= self._next_slot
+        due = self._opened and not self._over and not self._in_flight and now >= self._due
         return self._sequence + 1 if due else None
 
     def send_beat(self, now: float, trace_context: bytes = b"") -> Beat | None:
@@ -183,7 +194,10 @@ class ClientSession:
         self._state = advance(self._state, BeatInput.SEND)
         if self._sequence == 0 and self._phase is not None:
             self._origin = self._phase * self._interval
-        self._slot = max(self._slot, self._slot_of(now)) + 1
+        following = self._slot_of(now) + 1
+        self._unslotted = following <= self._slot
+        self._slot = max(self._slot, following)
+        self._due = self._next_slot
         self._sequence += 1
         self._sent_at = now
         self._tell(BeatSent(now, self._sequence))
@@ -251,7 +265,7 @@ class ClientSession:
 
     def _open(self, now: float) -> None:
         self._opened = True
-        self._origin = now
+        self._origin = self._due = now
         self._tell(StreamOpened(now))
 
     def _identify(self, hello: Hello, now: float) -> None:
@@ -267,6 +281,8 @@ class ClientSession:
             self._consecutive = 0
             self._tell(BeatAcked(now, ack.sequence, now - self._sent_at, ack))
             self._heed(ack.advised_interval)
+            if ack.load is not None and ack.load.queue_delay is not None and not self._unslotted:
+                self._ask_between(ack.load.queue_delay, now)
         elif self._missed and ack.sequence in self._missed:
             self._late_echo(ack, self._missed, now)
         elif ack.sequence == 0:  # no beat has this number: a peer's way to tell of its status by itself
@@ -292,6 +308,11 @@ class ClientSession:
         else:
             self._heed(ack.advised_interval)
 
+    def _ask_between(self, waited: float, now: float) -> None:
+        limit = self._policy.longest_silence
+        if _WAITING * limit <= waited < limit:
+            self._due = min(self._due, now + limit - waited + _FRESH)
+
     def _heed(self, advised: float, *, spread: bool = True) -> None:
         """Beat at this interval; ``spread``: at this stream's phase in it, not as many slots later as that is."""
         own = self._policy.interval
@@ -306,6 +327,7 @@ class ClientSession:
                 self._slot = math.ceil((used + own - self._origin) / interval)
             # A beat that was sent late in a long interval may have been sent in a later one of the short ones.
             self._slot = max(self._slot, self._slot_of(self._sent_at) + 1)
+            self._due = self._next_slot
 
     def _miss(self, now: float) -> None:
         why = "not written" if self._state is BeatState.SENDING else "not echoed"

@@ -5,10 +5,12 @@ Theory of operation
 Figures are *read* when an ack wants them, but no more often than every :data:`CACHED` seconds: the acks in between repeat the
 last reading. A reading covers the time since the one before. Where several samples fall into that time the worst counts
 (:class:`Worst`), so that a short trouble is told once; and what is still going on counts as if it ended now, so that a pool
-that is stuck, or a loop that was blocked until this moment, shows before its sample is complete.
+that is stuck, or a loop that was blocked until this moment, shows before its sample is complete. Of what was told already while
+it went on, only the rest is told when it has ended: or else a pool that is free again would seem to be stuck once more.
 
 *Queue delay* is measured by a no-op that is handed to the workers and looks at the clock when it runs (:class:`QueueProbe`).
-There is one at a time: while it waits its age is the delay, and stuck workers do not collect no-ops.
+There is one at a time: while it waits its age is the delay, and stuck workers do not collect no-ops. And while it does,
+readings are made every :data:`PRESSED` seconds: who asks just when it becomes too long is to hear so.
 
 *Loop lag* is how late the loop calls something that was due (:class:`LagProbe`).
 
@@ -23,10 +25,15 @@ no-op may be on different threads: what that can cost is one sample.
 
 from __future__ import annotations
 
+import math
+
 from grpc_heartbeat.core.frames import Load
 
 CACHED = 0.1
 """Seconds for which a reading serves all acks."""
+
+PRESSED = 0.02
+"""The same, while work waits for a worker."""
 
 QUICKEST = 0.05
 SLOWEST = 0.1
@@ -66,10 +73,11 @@ class QueueProbe:
     The driver asks ``begin``, and if it says yes hands a no-op to the workers that calls ``ran``; if they refuse, ``refused``.
     """
 
-    __slots__ = ("_out_since", "_refused", "_worst")
+    __slots__ = ("_out_since", "_refused", "_told_at", "_worst")
 
     def __init__(self) -> None:
         self._out_since: float | None = None
+        self._told_at = -math.inf
         self._refused = False
         self._worst = Worst()
 
@@ -84,15 +92,21 @@ class QueueProbe:
         """Note that the no-op was run."""
         since, self._out_since = self._out_since, None
         if since is not None:
-            self._worst.add(now - since)
+            self._worst.add(now - max(since, self._told_at))
 
     def refused(self) -> None:
         """Note that the workers take nothing any more; there is no way back."""
         self._refused, self._out_since = True, None
 
+    def waits(self, now: float) -> bool:
+        """Tell whether the no-op has been waiting for longer than a worker that is at leisure needs to come."""
+        since = self._out_since
+        return since is not None and now - since >= QUICKEST
+
     def take(self, now: float) -> float | None:
         """Return the longest wait since the last call, one that is going on included; ``None`` if there are no workers."""
         worst, since = self._worst.take(), self._out_since
+        self._told_at = now
         if self._refused:
             return None
         return worst if since is None else max(worst, now - since)
@@ -101,10 +115,11 @@ class QueueProbe:
 class LagProbe:
     """How late a loop runs what is to be run by a certain instant."""
 
-    __slots__ = ("_due", "_worst")
+    __slots__ = ("_due", "_told_at", "_worst")
 
     def __init__(self) -> None:
         self._due: float | None = None
+        self._told_at = -math.inf
         self._worst = Worst()
 
     def expect(self, due: float) -> None:
@@ -115,11 +130,12 @@ class LagProbe:
         """Note that it did, or that nothing is expected any more."""
         due, self._due = self._due, None
         if due is not None:
-            self._worst.add(now - due)
+            self._worst.add(now - max(due, self._told_at))
 
     def take(self, now: float) -> float:
         """Return the worst lateness since the last call, one that is going on included."""
         worst, due = self._worst.take(), self._due
+        self._told_at = now
         return worst if due is None else max(worst, now - due)
 
 
@@ -165,6 +181,10 @@ class Meter:
         self._queue = queue
         self._lag = lag
         self._pauses = pauses
+
+    def freshness(self, now: float) -> float:
+        """Return the seconds for which a reading made at ``now`` serves all acks."""
+        return CACHED if self._queue is None or not self._queue.waits(now) else PRESSED
 
     def read(self, now: float, cpu: float, in_flight: int | None) -> Load:
         """Return the figures since the last reading.

@@ -109,7 +109,7 @@ class JudgePolicy:
     @classmethod
     def of(cls, policy: HeartbeatPolicy) -> JudgePolicy:
         """Return what ``policy`` says, with its defaults worked out."""
-        limit = policy.misses * policy.interval if policy.silence is None else policy.silence
+        limit = policy.longest_silence
         tolerance = max(limit - policy.interval, policy.beat_timeout) if policy.tolerance is None else policy.tolerance
         return cls(limit, tolerance, policy.suspicion, policy.deviation, policy.overloaded, policy.overloaded_acks)
 

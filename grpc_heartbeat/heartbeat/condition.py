@@ -1,7 +1,7 @@
 """How a server is, for its acks: its status on the health board, its load, its advice to its clients.
 
-Putting it together costs more than the rest of an answer, so it is done ten times a second at the most and when the board
-changes; in between every ack gets the same object, whose bytes the codec remembers, too.
+Putting it together costs more than the rest of an answer, so it is done ten times a second, or fifty while work waits for a
+worker, and when the board changes; in between every ack gets the same object, whose bytes the codec remembers, too.
 """
 
 from __future__ import annotations
@@ -30,12 +30,20 @@ class Conditions:
         board: Whose status it is.
         load: Says how busy the process is; must be quick. Default: nothing is said.
         steering: What it makes of that.
+        freshness: Returns the seconds for which a load that is asked for now serves all acks. Default: :data:`CACHED`.
     """
 
-    def __init__(self, board: HealthBoard, load: Callable[[], Load] | None, steering: Steering) -> None:
+    def __init__(
+        self,
+        board: HealthBoard,
+        load: Callable[[], Load] | None,
+        steering: Steering,
+        freshness: Callable[[], float] = lambda: CACHED,
+    ) -> None:
         self._board = board
         self._measure = load
         self._steering = steering
+        self._freshness = freshness
         self._load: Load | None = None
         self._fresh_until = -1.0
         self._known: Condition | None = None
@@ -66,7 +74,7 @@ class Conditions:
             except Exception as error:
                 self._load = None
                 _faults.record("heartbeat.load", error)
-        self._fresh_until = clock() + CACHED
+        self._fresh_until = clock() + self._freshness()
 
     def _changed(self, service: str, _: object) -> None:
         if service == WHOLE:
@@ -90,7 +98,7 @@ def conditions(
         return Conditions(board, load, steering)
     measured = meter()
     board.on_close(measured.close)
-    return Conditions(board, measured, steering)
+    return Conditions(board, measured, steering, measured.freshness)
 
 
 def check_load(max_advised_interval: object, load: object, workers: object) -> None:

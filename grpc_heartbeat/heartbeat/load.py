@@ -62,6 +62,10 @@ class LoadMeter(Member):
             self._start(now)
         return self._meter.read(now, time.process_time(), in_flight())
 
+    def freshness(self) -> float:
+        """Return the seconds for which a reading made now serves all acks."""
+        return self._meter.freshness(clock())
+
     def tick(self, now: float) -> float | None:
         """Look at the workers and the loop."""
         here = clock()  # the wheel's `now` is that of the loop's clock

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench import comparison
 from bench.__main__ import main as bench_main
@@ -138,21 +140,33 @@ def test_a_design_that_is_given_up_keeps_the_figures_that_it_has_and_says_so(mon
 
 def test_beats_and_acks_are_the_bytes_of_the_protocol() -> None:
     raw = messages.beats(1.5).data(7, 2**40 + 1)
-    (body,) = messages.bodies(raw[9:])
+    (body,) = messages.Bodies().of(7, raw[9:])
     assert raw[:9] == frame(DATA, 0, 7, raw[9:])[:9]
     assert codec.decode(body) == Beat(2**40 + 1, next_within=1.5)
     assert messages.beat_sequence(body) == 2**40 + 1
     assert not messages.is_ack(body)
-    (body,) = messages.bodies(messages.acks().data(1, 5)[9:])
+    (body,) = messages.Bodies().of(1, messages.acks().data(1, 5)[9:])
     assert messages.is_ack(body)
     assert messages.beat_sequence(body) is None
 
 
 def test_several_messages_may_come_in_one_frame() -> None:
     two = messages.acks().data(1, 5)[9:] + messages.acks().data(1, 6)[9:]
-    assert len(list(messages.bodies(two))) == 2
-    with pytest.raises(AssertionError, match="split"):
-        list(messages.bodies(two[:-1]))
+    assert len(list(messages.Bodies().of(1, two))) == 2
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 3]), st.integers(1, 9)), min_size=1), st.integers(1, 60))
+def test_messages_that_are_split_over_frames_are_put_together(said: list[tuple[int, int]], size: int) -> None:
+    bodies = messages.Bodies()
+    heard: dict[int, list[bytes]] = {1: [], 3: []}
+    payloads = {
+        stream: b"".join(messages.beats(1.0).data(stream, n)[9:] for on, n in said if on == stream) for stream in heard
+    }
+    for at in range(0, max(map(len, payloads.values())), size):
+        for stream, payload in payloads.items():
+            heard[stream] += bodies.of(stream, payload[at : at + size])
+    for stream, found in heard.items():
+        assert [messages.beat_sequence(body) for body in found] == [n for on, n in said if on == stream]
 
 
 def test_header_fields_go_into_no_table() -> None:

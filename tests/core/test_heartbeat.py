@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from grpc_heartbeat.config import HeartbeatPolicy, Identity
 from grpc_heartbeat.core.beat_states import TRANSITIONS, BeatInput, BeatState, TransitionError, advance
 from grpc_heartbeat.core.events import Event
-from grpc_heartbeat.core.frames import Ack, Beat, Frame, Goodbye, GoodbyeReason, Hello
+from grpc_heartbeat.core.frames import Ack, Beat, Frame, Goodbye, GoodbyeReason, Hello, Load
 from grpc_heartbeat.core.heartbeat import LONGEST_ADVISED_INTERVAL, ClientSession, phase_of
 from grpc_heartbeat.core.heartbeat_events import (
     BeatAbandoned,
@@ -205,6 +205,25 @@ def test_a_peer_that_echoes_every_beat_late_keeps_its_stream_and_is_asked_less_o
     session.receive(Ack(22), 61.1)
     assert session.interval == 1.0
     assert session.next_wakeup() == 62.0
+
+
+@pytest.mark.parametrize(
+    ("waited", "due"), [(None, 1.0), (1.4, 1.0), (2.05, 1.0), (2.5, 0.63), (2.9, 0.23), (3.0, 1.0), (math.inf, 1.0)]
+)
+def test_work_that_is_about_to_wait_for_too_long_is_asked_about_once_between_two_slots(
+    waited: float | None, due: float
+) -> None:
+    session = opened()
+    beat(session, 0.0)
+    ack = Ack(1, load=Load(queue_delay=waited))
+    session.receive(ack, 0.1)
+    found = session.next_wakeup()
+    assert found is not None
+    assert found == pytest.approx(due)
+    beat(session, found)
+    session.receive(ack._replace(sequence=2), found + 0.1)
+    following = 1.0 if due < 1.0 else 2.0  # one that was not at a slot is followed by the slot
+    assert session.next_wakeup() == pytest.approx(following)
 
 
 def test_an_echo_of_an_old_miss_does_not_hide_later_ones() -> None:

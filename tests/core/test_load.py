@@ -10,6 +10,7 @@ from grpc_heartbeat.core.frames import Load
 from grpc_heartbeat.core.load import (
     CACHED,
     LONGEST_LINGER,
+    PRESSED,
     QUICKEST,
     SLOWEST,
     LagProbe,
@@ -34,7 +35,7 @@ def test_a_no_op_that_waits_is_the_delay_and_there_is_only_one() -> None:
     assert probe.take(3.0) == 2.0
     assert probe.take(4.0) == 3.0
     probe.ran(5.0)
-    assert probe.take(9.0) == 4.0
+    assert probe.take(9.0) == 1.0  # the rest
     assert probe.take(9.0) == 0.0
     assert probe.begin(9.0)
 
@@ -51,6 +52,7 @@ def test_workers_that_refuse_are_asked_no_more_and_nothing_is_said_of_them() -> 
 def test_no_delay_is_lost_between_readings(steps: list[tuple[str, int]]) -> None:
     probe, now = QueueProbe(), 0
     out: int | None = None
+    told = -1
     done: list[int] = [0]
     for what, passed in steps:
         now += passed
@@ -60,11 +62,23 @@ def test_no_delay_is_lost_between_readings(steps: list[tuple[str, int]]) -> None
         elif what == "ran":
             probe.ran(now)
             if out is not None:
-                done.append(now - out)
+                done.append(now - max(out, told))
             out = None
         else:
             assert probe.take(now) == max(*done, 0 if out is None else now - out, 0)
-            done = [0]
+            done, told = [0], now
+
+
+def test_readings_are_fresher_while_work_waits_for_a_worker() -> None:
+    queue = QueueProbe()
+    meter = Meter(0.0, 0.0, queue, None, Worst())
+    assert Meter(0.0, 0.0, None, None, Worst()).freshness(9.0) == CACHED
+    assert meter.freshness(1.0) == CACHED
+    queue.begin(1.0)
+    assert meter.freshness(1.0 + QUICKEST / 2) == CACHED
+    assert meter.freshness(1.0 + QUICKEST) == PRESSED
+    queue.ran(1.1)
+    assert meter.freshness(1.2) == CACHED
 
 
 def test_a_loop_that_does_not_call_is_late_before_it_does() -> None:
@@ -73,7 +87,7 @@ def test_a_loop_that_does_not_call_is_late_before_it_does() -> None:
     assert probe.take(9.0) == 0.0
     assert probe.take(10.5) == 0.5
     probe.called(11.0)
-    assert probe.take(20.0) == 1.0
+    assert probe.take(20.0) == 0.5  # the rest
     probe.called(30.0)
     assert probe.take(40.0) == 0.0
 
