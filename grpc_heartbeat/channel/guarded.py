@@ -14,7 +14,6 @@ import grpc
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._timers import clock, timers
-from grpc_heartbeat.channel.breaker_face import ChannelBreaker
 from grpc_heartbeat.channel.guarded_calls import (
     GuardedStreamStream,
     GuardedStreamUnary,
@@ -22,7 +21,7 @@ from grpc_heartbeat.channel.guarded_calls import (
     GuardedUnaryUnary,
 )
 from grpc_heartbeat.channel.kinds import Kind, Signature
-from grpc_heartbeat.channel.switch import Ears, Switch
+from grpc_heartbeat.channel.switch import Switch, moved_by
 from grpc_heartbeat.channel.sync import Channel
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.policy import TimeoutPolicy
@@ -109,12 +108,7 @@ class GuardedChannel(Channel):
 
         self.heartbeat = heartbeat = SyncHeartbeat(self.plain, policy, identity, name=name, breaker=self._policy)
         self._fitter.heartbeat = heartbeat
-        self.breaker = ChannelBreaker(heartbeat, self._policy, name)
-        heartbeat.guard = Ears(self.switch, self.breaker)
-        switch = self.switch  # not this channel, which may be dropped
-        heartbeat.unconnected = lambda: switch.current.channel.connection.waited()
-        self.connection.made = weakref.WeakMethod(heartbeat.connected_anew)
-        heartbeat.owner = weakref.ref(self)
+        self.breaker = moved_by(heartbeat, self, self._policy, name)
         heartbeat.start()
 
     def subscribe(self, callback: StateCallback, try_to_connect: bool | None = False) -> None:

@@ -16,7 +16,6 @@ import grpc.aio
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat.channel.aio import Channel
-from grpc_heartbeat.channel.breaker_face import ChannelBreaker
 from grpc_heartbeat.channel.guarded_calls_aio import (
     GuardedStreamStream,
     GuardedStreamUnary,
@@ -25,7 +24,7 @@ from grpc_heartbeat.channel.guarded_calls_aio import (
 )
 from grpc_heartbeat.channel.kinds import Kind, Signature
 from grpc_heartbeat.channel.loops_aio import on_loop
-from grpc_heartbeat.channel.switch import Ears, Switch
+from grpc_heartbeat.channel.switch import Switch, moved_by
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity
 from grpc_heartbeat.policy import TimeoutPolicy
 
@@ -124,12 +123,7 @@ class GuardedChannel(Channel):
 
         self.heartbeat = heartbeat = AioHeartbeat(self.plain, policy, identity, name=name, breaker=self._policy)
         self._fitter.heartbeat = heartbeat
-        self.breaker = ChannelBreaker(heartbeat, self._policy, name)
-        heartbeat.guard = Ears(self.switch, self.breaker)
-        switch = self.switch  # not this channel, which may be dropped
-        heartbeat.unconnected = lambda: switch.current.channel.connection.waited()
-        self.connection.made = weakref.WeakMethod(heartbeat.connected_anew)
-        heartbeat.owner = weakref.ref(self)
+        self.breaker = moved_by(heartbeat, self, self._policy, name)
         self._heartbeat_started = False
         self._start_heartbeat()
 

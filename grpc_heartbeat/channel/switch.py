@@ -19,11 +19,13 @@ through. Events come one after the other; calls come from any thread.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat.channel.breaker_face import ChannelBreaker
+from grpc_heartbeat.config import BreakerPolicy
 from grpc_heartbeat.core.breaker import BreakerClosed, BreakerOpened
 from grpc_heartbeat.core.connection_scope import ConnectionScope
 from grpc_heartbeat.core.events import Event
@@ -173,6 +175,16 @@ class Ears:
         if isinstance(event, (BreakerOpened, BreakerClosed, HeartbeatClosed)):
             self._switch.hear(event)
             self._breaker.hear(event)
+
+
+def moved_by(heartbeat: Any, channel: Any, policy: BreakerPolicy, name: str) -> ChannelBreaker:
+    """Have ``heartbeat`` open and close the switch of ``channel``, until nobody has that channel any more."""
+    switch, breaker = channel.switch, ChannelBreaker(heartbeat, policy, name)
+    heartbeat.guard = Ears(switch, breaker)
+    heartbeat.unconnected = lambda: switch.current.channel.connection.waited()
+    channel.connection.made = weakref.WeakMethod(heartbeat.connected_anew)
+    heartbeat.owner = weakref.ref(channel)
+    return breaker
 
 
 def bind(kind: str, arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
