@@ -137,7 +137,7 @@ def test_a_loop_that_was_blocked_shows_in_the_next_ack(loop: LoopThread, watch: 
 
 
 def test_a_garbage_collection_shows(serve: Serve, watch: Callable[..., Client]) -> None:
-    client = watch(serve().target)
+    client = watch(serve().target, PATIENT)
     took = 0.0
     size = 100_000
     while took < 0.02:
