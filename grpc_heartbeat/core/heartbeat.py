@@ -300,7 +300,7 @@ class ClientSession:
         later = [sent_at for other, sent_at in missed.items() if other > sequence]
         self._consecutive = min(self._consecutive, len(later))
         waiting_since = later[0] if later else self._sent_at if self._in_flight else None
-        self._tell(LateEcho(now, sequence, rtt, waiting_since))
+        self._tell(LateEcho(now, sequence, rtt, ack, waiting_since))
         own = self._policy.interval
         spaced = own * min(math.ceil(_SPACED * rtt / own), self._policy.misses)
         if spaced >= ack.advised_interval:

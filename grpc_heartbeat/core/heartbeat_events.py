@@ -93,6 +93,7 @@ class LateEcho(Event):
 
     sequence: int
     rtt: float
+    ack: Ack
     waiting_since: float | None
 
 

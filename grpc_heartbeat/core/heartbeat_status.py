@@ -204,6 +204,8 @@ class HeartbeatStatus:
             self._missed += 1
         elif isinstance(event, LateEcho):
             self._rtts.add(event.rtt)
+            self._last = (event.rtt, event.ack)
+            self._serving = event.ack.status
             self._late_echoes += 1
         elif isinstance(event, StreamOpened):
             self._streams += 1

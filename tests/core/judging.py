@@ -117,7 +117,7 @@ class World:
             self.judge.apply(BeatAcked(self.now, sequence, rtt, Ack(sequence, load=self.peer.load)))
         else:
             since = next((at for other, at in self.unechoed.items() if other > sequence), None)
-            self.judge.apply(LateEcho(self.now, sequence, rtt, since))
+            self.judge.apply(LateEcho(self.now, sequence, rtt, Ack(sequence), since))
         self.unechoed = {other: at for other, at in self.unechoed.items() if other > sequence}
 
     def send(self) -> None:

@@ -177,7 +177,7 @@ def test_a_late_echo_is_a_sample_once_and_what_is_not_echoed_begins_after_it() -
     session.take_events()
     session.receive(Ack(1), 0.9)
     session.receive(Ack(1), 0.95)
-    assert session.take_events() == [LateEcho(0.9, 1, 0.9, None)]
+    assert session.take_events() == [LateEcho(0.9, 1, 0.9, Ack(1), None)]
     assert session.stray_echoes == 1
     for slot in (2, 4, 6):
         assert not session.over
@@ -233,10 +233,10 @@ def test_an_echo_of_an_old_miss_does_not_hide_later_ones() -> None:
         session.wake(slot + 0.5)
     session.take_events()
     session.receive(Ack(1), 1.6)
-    assert session.take_events() == [LateEcho(1.6, 1, 1.6, 1.0)]
+    assert session.take_events() == [LateEcho(1.6, 1, 1.6, Ack(1), 1.0)]
     beat(session, 5.0)
     session.receive(Ack(2), 5.1)
-    assert LateEcho(5.1, 2, 4.1, 5.0) in session.take_events()
+    assert LateEcho(5.1, 2, 4.1, Ack(2), 5.0) in session.take_events()
 
 
 def test_the_advice_of_a_late_echo_is_heeded_too() -> None:

@@ -82,14 +82,14 @@ def test_a_snapshot_tells_what_the_peer_said() -> None:
         ACKED,
         BeatSent(2.5, 2),
         MISSED,
-        LateEcho(3.5, 2, 0.3, None),
+        LateEcho(3.5, 2, 0.3, Ack(2, ServingStatus.NOT_SERVING, Load(in_flight=9)), None),
     ):
         client.publish([event])
     known = client.snapshot
-    assert (known.state, known.since, known.peer, known.serving) == ("late", 3.0, PEER, ServingStatus.SERVING)
-    assert (known.sequence, known.consecutive_misses, known.last_rtt) == (2, 1, 0.1)
+    assert (known.state, known.since, known.peer, known.serving) == ("late", 3.0, PEER, ServingStatus.NOT_SERVING)
+    assert (known.sequence, known.consecutive_misses, known.last_rtt) == (2, 1, 0.3)
     assert (known.streams, known.beats, known.acked, known.missed, known.late_echoes) == (1, 2, 1, 1, 1)
-    assert known.load == Load(in_flight=2)
+    assert known.load == Load(in_flight=9)
     assert known.rtt is not None
     assert (known.rtt.samples, known.rtt.max) == (2, 0.3)
     assert (known.verdict, known.verdict_since, known.why) == (Verdict.LATE, 3.0, "1 in a row not echoed")

@@ -471,13 +471,13 @@ def test_a_late_echo_proves_that_the_peer_is_there_and_lifts_nothing() -> None:
         judge.apply(event)
     judge.wake(2.0)
     assert judge.verdict is DOWN
-    judge.apply(LateEcho(2.1, 2, 0.9, None))
+    judge.apply(LateEcho(2.1, 2, 0.9, Ack(2), None))
     assert judge.verdict is STUCK
 
 
 def test_a_slow_peer_that_is_seldom_asked_is_not_silent_between_its_late_echo_and_the_next_beat() -> None:
     judge = Judge(POLICY, LocalPauses(), 0.0)
-    for event in (*ACKED, *MISSED, LateEcho(1.7, 2, 0.5, None)):
+    for event in (*ACKED, *MISSED, LateEcho(1.7, 2, 0.5, Ack(2), None)):
         judge.apply(event)
     assert judge.next_wakeup(1.7) is None
     judge.wake(60.0)
