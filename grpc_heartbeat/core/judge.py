@@ -9,7 +9,7 @@ The connection is *operational* only if both are alive.
 Verdicts
 --------
     UP          the last beat was echoed
-    LATE        an echo is overdue, nobody is convicted yet
+    LATE        an echo is overdue, nobody is convicted yet, and no overload explains it
     STUCK       silence for too long, though the transport answers; or echoes, but work waited as long for a worker
     OVERLOADED  echoes come, and say that the queue or the event loop is slow
     DOWN        silence for too long from everything, or the peer could not be reached
@@ -26,9 +26,9 @@ Of the others, that it was lost or refused, gRPC tells the calls that are concer
 Silence begins with the first beat that was not echoed, and the peer is convicted after ``min(limit, φ)`` of it: ``limit`` is
 the hard maximum, φ-accrual (:mod:`.phi`) may convict earlier where echoes are regular. What is LATE is decided by φ without
 the accepted pause, and by each missed beat. An echo that comes after its beat was missed is a sample of φ and proof that the
-transport answers. It lifts nothing, because it did not come in time; but a peer answers beats in their order, so silence
-begins anew with the next beat after the one that was echoed. A peer that is slower than a beat may take, but never silent for
-too long, is therefore LATE and not convicted.
+transport answers. It lifts nothing, because it did not come in time, though what it says of an overload counts. But a peer
+answers beats in their order, so silence begins anew with the next beat after the one that was echoed: a peer that is slower
+than a beat may take, but never silent for too long, is LATE, or OVERLOADED if it says so, and not convicted.
 
 Time in which this process itself did not run is deducted (:mod:`.lateness`), and a miss that is found in a pause or its grace
 makes nobody late. If that alone keeps a peer from being convicted, the judgement is *suspended* and says so.
@@ -186,6 +186,7 @@ class Judge:
             self._silent_since = event.waiting_since
             if event.waiting_since is None:
                 self._writing_since = None
+            self._judge_late_load(now, event.ack.load)
         elif isinstance(event, StreamOpening):
             self._opening_at = now
             if self._opening_since is None and not self.verdict.convicts:
@@ -238,9 +239,7 @@ class Judge:
 
     def _judge_load(self, now: float, load: Load | None) -> None:
         worst, what = _worst(load)
-        if what == "queue delay" and worst >= self._policy.limit:
-            why = f"echoes come, but work has waited for a worker for {worst:.2g} s"
-            self._enter(now, Verdict.STUCK, why, silent=True)
+        if self._workers_stuck(now, worst, what):
             return
         calm = worst < self._policy.overloaded / (2 if self.verdict is Verdict.OVERLOADED else 1)
         self._loaded = 0 if calm else self._loaded + 1
@@ -249,6 +248,21 @@ class Judge:
         elif self.verdict is not Verdict.OVERLOADED:
             loaded = self._loaded >= self._policy.persist
             self._enter(now, Verdict.OVERLOADED if loaded else Verdict.UP, f"{what} {worst:.2g} s")
+
+    def _judge_late_load(self, now: float, load: Load | None) -> None:
+        """What a late echo says of the load may explain why it was late; it never says that all is well."""
+        worst, what = _worst(load)
+        if self._workers_stuck(now, worst, what) or worst < self._policy.overloaded:
+            return
+        self._loaded += 1
+        if self.verdict in (Verdict.UP, Verdict.LATE) and self._loaded >= self._policy.persist:
+            self._enter(now, Verdict.OVERLOADED, f"echoes come late, {what} {worst:.2g} s")
+
+    def _workers_stuck(self, now: float, worst: float, what: str) -> bool:
+        if what != "queue delay" or worst < self._policy.limit:
+            return False
+        self._enter(now, Verdict.STUCK, f"echoes come, but work has waited for a worker for {worst:.2g} s", silent=True)
+        return True
 
     def _judge_silence(self, silent: float, unusual: float, now: float) -> None:
         patience = self._phi.patience(self._policy.threshold)
@@ -333,7 +347,7 @@ class Judge:
         self._told_suspended = False
 
     def _suspect(self, now: float, why: str) -> None:
-        if not self.verdict.convicts and self.verdict is not Verdict.REOPEN:
+        if self.verdict in (Verdict.UP, Verdict.LATE):  # an overload explains it
             self._enter(now, Verdict.LATE, why)
 
     def _due(self, since: float, seconds: float, now: float) -> float:

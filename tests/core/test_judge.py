@@ -487,6 +487,34 @@ def test_a_slow_peer_that_is_seldom_asked_is_not_silent_between_its_late_echo_an
     assert judge.verdict is DOWN
 
 
+def test_late_echoes_that_tell_of_an_overload_explain_themselves() -> None:
+    judge = Judge(POLICY, LocalPauses(), 0.0)
+    for event in (*ACKED, *MISSED):
+        judge.apply(event)
+    slow = Load(loop_lag=0.5)
+    for number, expected in ((2, LATE), (3, OVERLOADED), (4, OVERLOADED)):
+        judge.apply(LateEcho(number - 0.5, number, 0.3, Ack(number, load=slow), None))
+        assert judge.verdict is expected
+        judge.apply(BeatSent(number - 0.4, number + 1))
+        judge.apply(BeatMissed(number - 0.2, number + 1, number, "not echoed"))
+        assert judge.verdict is expected, "a miss is no news of a peer that is overloaded"
+    judge.apply(LateEcho(4.5, 5, 0.9, Ack(5, load=Load(loop_lag=0.0)), None))
+    assert judge.verdict is OVERLOADED, "only an echo in time says that all is well"
+    judge.apply(BeatSent(4.6, 6))
+    judge.apply(BeatAcked(4.7, 6, 0.1, Ack(6)))
+    assert judge.verdict is UP
+
+
+def test_a_late_echo_tells_of_stuck_workers_too() -> None:
+    judge = Judge(POLICY, LocalPauses(), 0.0)
+    for event in (*ACKED, *MISSED):
+        judge.apply(event)
+    judge.apply(LateEcho(1.5, 2, 0.3, Ack(2, load=Load(queue_delay=POLICY.limit)), None))
+    assert (judge.verdict, judge.silent) == (STUCK, True)
+    judge.apply(LateEcho(1.6, 2, 0.4, Ack(2), None))
+    assert judge.verdict is STUCK
+
+
 @pytest.mark.parametrize(("delay", "convicted"), [(0.9, False), (1.2, True)])
 def test_a_peer_that_echoes_each_beat_late_is_convicted_only_if_it_is_too_late(delay: float, convicted: bool) -> None:
     """In shares of the limit: what counts is for how long nothing was heard of a beat, not how many beats that is."""
