@@ -179,7 +179,8 @@ class Ears:
 
 def moved_by(heartbeat: Any, channel: Any, policy: BreakerPolicy, name: str) -> ChannelBreaker:
     """Have ``heartbeat`` open and close the switch of ``channel``, until nobody has that channel any more."""
-    switch, breaker = channel.switch, ChannelBreaker(heartbeat, policy, name)
+    switch = channel.switch  # what hears for it must not keep the channel, which may be dropped
+    breaker = ChannelBreaker(heartbeat, policy, name)
     heartbeat.guard = Ears(switch, breaker)
     heartbeat.unconnected = lambda: switch.current.channel.connection.waited()
     channel.connection.made = weakref.WeakMethod(heartbeat.connected_anew)

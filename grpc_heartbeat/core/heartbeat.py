@@ -86,6 +86,7 @@ class ClientSession:
         "_consecutive",
         "_due",
         "_events",
+        "_heard",
         "_identity",
         "_interval",
         "_missed",
@@ -120,7 +121,7 @@ class ClientSession:
         self._origin = self._due = math.inf
         self._slot = 0
         self._unslotted = False
-        self._sequence = 0
+        self._sequence = self._heard = 0
         self._sent_at = now
         self._consecutive = 0
         self._missed: dict[int, float] | None = None
@@ -279,6 +280,7 @@ class ClientSession:
         if self._in_flight and ack.sequence == self._sequence:
             self._state = advance(self._state, BeatInput.ECHO)
             self._consecutive = 0
+            self._heard = ack.sequence
             self._tell(BeatAcked(now, ack.sequence, now - self._sent_at, ack))
             self._heed(ack.advised_interval)
             if ack.load is not None and ack.load.queue_delay is not None and not self._unslotted:
@@ -297,7 +299,8 @@ class ClientSession:
         """
         sequence = ack.sequence
         rtt = now - missed.pop(sequence)
-        later = [sent_at for other, sent_at in missed.items() if other > sequence]
+        self._heard = heard = max(self._heard, sequence)
+        later = [sent_at for other, sent_at in missed.items() if other > heard]
         self._consecutive = min(self._consecutive, len(later))
         waiting_since = later[0] if later else self._sent_at if self._in_flight else None
         self._tell(LateEcho(now, sequence, rtt, ack, waiting_since))

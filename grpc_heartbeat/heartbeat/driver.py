@@ -300,10 +300,10 @@ class Heartbeat(Member):
             _faults.record("heartbeat.open", error)
             self._ended(stream, f"internal fault: {error!r}", "lost")
 
-    def _leave(self, now: float, why: str, after: float | None) -> None:
-        """Close the present stream, if there is one, and open the next in ``after`` seconds, or as after one that failed."""
+    def _leave(self, now: float, why: str, after: float) -> None:
+        """Close the present stream, if there is one, and open the next in ``after`` seconds."""
         with self._lock:
-            self._open_at = None if self._closing or after is None else now + after
+            self._open_at = None if self._closing else now + after
             session, stream = self._session, self._stream
             goodbye = None if session is None or session.over else session.close(now, why)
             earlier = self._note(session, now)
@@ -372,13 +372,24 @@ class Heartbeat(Member):
         """Do what a change asks for, without the lock."""
         if session is not None and session.over:
             earlier = self._part(session, now) or earlier
-        elif session is not None and session is self._session and self._client.given_up:
-            self._leave(now, "the breaker opened", None)
+        elif session is not None and self._client.given_up:
+            earlier = self._give_up(session, now) or earlier
         if earlier is not None:
             self._wheel().add(self, earlier)
         self._delivery.deliver()
         if self.owner is not None and self.owner() is None and not self._closing:
             self._close("its channel is gone")
+
+    def _give_up(self, session: ClientSession, now: float) -> float | None:
+        """Leave the stream on which the breaker opened, as one that failed; return what ``_note`` does."""
+        with self._lock:
+            if session is not self._session or session.over:  # somebody else left it, and knows when to open the next
+                return None
+            stream, goodbye = self._stream, session.close(now, "the breaker opened")
+            self._note(session, now)
+        if stream is not None:
+            stream.send(codec.encode(goodbye))
+        return self._part(session, now)
 
     def _part(self, session: ClientSession, now: float) -> float | None:
         """Part with the stream of a session that is over; return what ``_note`` does."""

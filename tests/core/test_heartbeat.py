@@ -226,6 +226,18 @@ def test_work_that_is_about_to_wait_for_too_long_is_asked_about_once_between_two
     assert session.next_wakeup() == pytest.approx(following)
 
 
+def test_an_echo_out_of_order_does_not_bring_back_a_silence_that_is_over() -> None:
+    session = opened()
+    for slot in (0, 1):
+        beat(session, float(slot))
+        session.wake(slot + 0.5)
+    beat(session, 2.0)
+    session.receive(Ack(3), 2.1)
+    session.take_events()
+    session.receive(Ack(1), 2.2)  # the second is still missing, but the peer was heard after it
+    assert session.take_events() == [LateEcho(2.2, 1, 2.2, Ack(1), None)]
+
+
 def test_an_echo_of_an_old_miss_does_not_hide_later_ones() -> None:
     session = opened()
     for slot in (0, 1):
