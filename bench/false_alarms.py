@@ -95,8 +95,11 @@ TROUBLES: dict[str, Callable[[Scene, float], None]] = {
 OVERLOADED = list(TROUBLES)[-1]
 
 
-def count(trouble: str, seconds: float) -> dict[str, float]:
+def count(trouble: str, seconds: float, *, each: int = EACH) -> dict[str, float]:
     """Make trouble for so many seconds.
+
+    Args:
+        each: Heartbeats of each client stack to each server.
 
     Returns:
         Beats ``echoed`` and ``missed``, how often which verdict was reached, the longest ``standstill`` of a server in ms, and
@@ -105,7 +108,7 @@ def count(trouble: str, seconds: float) -> dict[str, float]:
     with ExitStack() as cleanup:
         servers = [cleanup.enter_context(worker("bench.detection.node", stack, 0)) for stack in ("sync", "aio")]
         targets = [f"127.0.0.1:{server.first['port']}" for server in servers]
-        watcher = cleanup.enter_context(worker("bench.detection.watcher", EACH, *targets))
+        watcher = cleanup.enter_context(worker("bench.detection.watcher", each, *targets))
         if TROUBLES[trouble] in (Scene.troubled_servers, Scene.troubled_clients):
             for troubled in servers if TROUBLES[trouble] is Scene.troubled_servers else [watcher]:
                 troubled.ask("fatten", PAUSE)

@@ -47,6 +47,11 @@ class Client:
         name: str = self.channel.heartbeat.snapshot().verdict.name
         return name
 
+    @property
+    def told(self) -> str:
+        """The verdict that observers heard of last; they hear of it a moment after it is there."""
+        return self.changes[-1][1] if self.changes else ""
+
     def call(self) -> bool:
         """Make a business call; tell whether it succeeded."""
         raise NotImplementedError

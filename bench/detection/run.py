@@ -177,10 +177,10 @@ def _heal(fault: Fault, sick: Sick, began: float) -> float:
 def _recover(fault: Fault, clients: list[Client], ended: float, times: Times) -> None:
     with ThreadPoolExecutor(len(clients)) as pool:
         usable = list(pool.map(lambda client: _usable(client, ended), clients))
-    _until(lambda: all(client.verdict() in WELL for client in clients), PATIENCE)
+    _until(lambda: all(client.told in WELL for client in clients), PATIENCE)
     for client, seconds in zip(clients, usable, strict=True):
         times.add("usable", client.stack, seconds)
-        was_well = client.changes and client.changes[-1][0] < ended and client.changes[-1][1] in WELL
+        was_well = client.told in WELL and client.changes[-1][0] < ended
         times.add("recovered", client.stack, 0.0 if was_well else client.since(ended, *WELL))
 
 
