@@ -58,6 +58,7 @@ from grpc_heartbeat.core.heartbeat_events import (
     StreamOpening,
 )
 from grpc_heartbeat.core.lateness import LocalPauses, PauseCause
+from grpc_heartbeat.core.load import worst_delay
 from grpc_heartbeat.core.phi import PhiDetector
 from grpc_heartbeat.core.verdicts import (
     CONVICTED,
@@ -238,7 +239,7 @@ class Judge:
         self._judge_load(now, event.ack.load)
 
     def _judge_load(self, now: float, load: Load | None) -> None:
-        worst, what = _worst(load)
+        worst, what = worst_delay(load)
         if self._workers_stuck(now, worst, what):
             return
         calm = worst < self._policy.overloaded / (2 if self.verdict is Verdict.OVERLOADED else 1)
@@ -251,7 +252,7 @@ class Judge:
 
     def _judge_late_load(self, now: float, load: Load | None) -> None:
         """What a late echo says of the load may explain why it was late; it never says that all is well."""
-        worst, what = _worst(load)
+        worst, what = worst_delay(load)
         if self._workers_stuck(now, worst, what) or worst < self._policy.overloaded:
             return
         self._loaded += 1
@@ -396,11 +397,3 @@ class Judge:
         if verdict is not self.verdict:
             before, self.verdict, self.since = self.verdict, verdict, now
             self._events.append(VerdictChanged(now, before, verdict, why))
-
-
-def _worst(load: Load | None) -> tuple[float, str]:
-    """Return the worse of queue delay and loop lag in seconds, and its name."""
-    if load is None:
-        return 0.0, ""
-    queue, lag = load.queue_delay or 0.0, load.loop_lag or 0.0
-    return (queue, "queue delay") if queue >= lag else (lag, "loop lag")

@@ -48,6 +48,14 @@ _FIRST_INTERVAL = 1.0
 _TICKS_PER_READING = 4
 
 
+def worst_delay(load: Load | None) -> tuple[float, str]:
+    """Return the worse of queue delay and loop lag in seconds, and its name. What was not measured is no delay."""
+    if load is None:
+        return 0.0, ""
+    queue, lag = load.queue_delay or 0.0, load.loop_lag or 0.0
+    return (queue, "queue delay") if queue >= lag else (lag, "loop lag")
+
+
 class Worst:
     """The greatest of the samples since it was last taken."""
 

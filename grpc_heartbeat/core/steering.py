@@ -20,6 +20,7 @@ its next ack, so what it costs to be wrong is one interval.
 from __future__ import annotations
 
 from grpc_heartbeat.core.frames import Load
+from grpc_heartbeat.core.load import worst_delay
 
 HIGH_DELAY = 0.1
 """Seconds of queue delay or loop lag."""
@@ -42,7 +43,7 @@ LONGEST_ADVICE = 30.0
 
 def heat(load: Load) -> float:
     """Return how hot a server is: from 1 on it is hot. What was not measured is cold."""
-    delay = max(load.queue_delay or 0.0, load.loop_lag or 0.0)
+    delay, _ = worst_delay(load)
     return max(delay / HIGH_DELAY, (load.cpu or 0.0) / HIGH_CPU)
 
 

@@ -88,8 +88,7 @@ class SyncHeartbeat(Heartbeat):
             return
         ended = self._ended_all = self._ended_all or threading.Event()
         self._close("closed")
-        if self._at_rest():
-            self._gone()
+        self._rest()
         if not teller.telling():
             ended.wait(_JOIN_LIMIT)
             teller.flush(_JOIN_LIMIT)
@@ -119,9 +118,6 @@ class SyncHeartbeat(Heartbeat):
         if method is not None:
             return CompletionStream(method, listener)
         return PublicStream(open_stream, listener, f"grpc-heartbeat {self.name}".rstrip())
-
-    def _connected(self) -> bool:
-        return self._ready() is not False
 
     def _ready(self) -> bool | None:
         try:

@@ -31,7 +31,6 @@ from grpc_heartbeat.telemetry.beats import ClientBeats
 
 _ALONE = nullcontext()
 _keepers: dict[asyncio.AbstractEventLoop, _Keeper] = {}
-_CONNECTED = (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.SHUTDOWN)
 
 
 class _Keeper:
@@ -129,7 +128,7 @@ class AioHeartbeat(Heartbeat):
     async def close(self) -> None:
         """Say goodbye and end the stream. Never takes longer than a second; idempotent."""
         self._close("closed")
-        if self._loop is not None and not self._at_rest():
+        if self._loop is not None and not self._rests():
             if self._resting is None:
                 self._resting = self._loop.create_future()
             await asyncio.wait((self._resting,))
@@ -142,7 +141,7 @@ class AioHeartbeat(Heartbeat):
 
     def _abort(self, why: str) -> None:
         self._close(why)
-        for stream, _ in self._parting:
+        for stream in self._parting:
             stream.cancel()
 
     def _use(self, channel: Any) -> None:
@@ -171,11 +170,10 @@ class AioHeartbeat(Heartbeat):
             return BatchStream(method, listener)
         return PublicStream(open_stream, listener)
 
-    def _connected(self) -> bool:
-        return self._get_state() in _CONNECTED
-
     def _ready(self) -> bool | None:
-        return self._get_state() is grpc.ChannelConnectivity.READY
+        state = self._get_state()
+        # The stream will say that the channel is closed.
+        return None if state is grpc.ChannelConnectivity.SHUTDOWN else state is grpc.ChannelConnectivity.READY
 
     def _tell(self, event: Event, beats: ClientBeats | None) -> None:
         if self.guard is not None:

@@ -46,6 +46,7 @@ from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
 from grpc_heartbeat.core.wheel import Member, grain_of
 from grpc_heartbeat.heartbeat import calls, codec
 from grpc_heartbeat.heartbeat.delivery import OrderedDelivery
+from grpc_heartbeat.heartbeat.parting import Parting
 from grpc_heartbeat.heartbeat.streams import Stream
 from grpc_heartbeat.telemetry.beats import BeatTracing, ClientBeats
 
@@ -79,7 +80,7 @@ class Heartbeat(Member):
         self.name = name
         self.observers = Observers(calls.observer_failed)
         self.owner: weakref.ref[Any] | None = None
-        """Set by a channel: once it is gone, nobody can close the heartbeat any more, and its next event ends it."""
+        """Set by a channel: once it is gone, nobody else can close the heartbeat, and its next event does."""
         self.slot = None
         self.grain = grain_of(self.policy.interval)
         phase = phase_of(self.identity.service, self.identity.instance, name, str(next(_serial)))
@@ -90,8 +91,7 @@ class Heartbeat(Member):
         self._stream: Stream | None = None
         self._session: ClientSession | None = None
         self._beats: ClientBeats | None = None
-        self._parting: tuple[tuple[Stream, float], ...] = ()
-        """Streams that are over for us, and when they are to be cancelled."""
+        self._parting = Parting()
         self._open_at: float | None = None
         self._armed = math.inf
         """The instant for which the wheel knows us, or an earlier one."""
@@ -123,10 +123,6 @@ class Heartbeat(Member):
 
     def _new_stream(self) -> Stream:
         """Return a stream on the present channel that is not started."""
-        raise NotImplementedError
-
-    def _connected(self) -> bool:
-        """Tell whether the channel has a connection, or that this cannot be known."""
         raise NotImplementedError
 
     def _ready(self) -> bool | None:
@@ -191,7 +187,7 @@ class Heartbeat(Member):
         now = self._now()
         with self._lock:
             if stream is not self._stream or self._session is None:
-                self._parting = tuple(entry for entry in self._parting if entry[0] is not stream)
+                self._parting.ended(stream)
                 session = earlier = None
             else:
                 session, self._stream = self._session, None
@@ -199,7 +195,7 @@ class Heartbeat(Member):
                 earlier = self._note(session, now)
         if session is not None:
             self._settle(session, now, earlier)
-        elif self._at_rest():
+        else:
             self._rest()
 
     def connected_anew(self) -> None:
@@ -230,9 +226,7 @@ class Heartbeat(Member):
                 sequence = session.beat_due(now)
             self._delivery.queue(self._client.wake(now), None)
             earlier = self._note(session, now)
-            overdue = [stream for stream, cut in self._parting if now >= cut]
-            if overdue:  # they stay here until they report their end
-                self._parting = tuple((stream, math.inf if now >= cut else cut) for stream, cut in self._parting)
+            overdue = self._parting.overdue(now)
         for stream in overdue:
             stream.cancel()
         if session is not None and self._client.may_rise(now):
@@ -268,7 +262,7 @@ class Heartbeat(Member):
         if sequence == 1:
             self._unconnected = unconnected
         changed = unconnected != self._unconnected
-        return session.beaten and changed if sequence is None else changed or not self._connected()
+        return session.beaten and changed if sequence is None else changed or self._ready() is False
 
     # Opening and leaving.
 
@@ -323,19 +317,17 @@ class Heartbeat(Member):
             event = self._client.close(now, why)
             if event is not None:
                 self._delivery.queue([event], None)
-        if self._at_rest():
-            self._rest()
+        self._rest()
         self._delivery.deliver()
-
-    def _at_rest(self) -> bool:
-        """Tell whether the heartbeat is closed and its last stream has ended."""
-        with self._lock:
-            return self._rests()
 
     def _rests(self) -> bool:
         return self._closing and self._session is None and self._stream is None and not self._parting
 
     def _rest(self) -> None:
+        """Be gone, if the heartbeat is closed and its last stream has ended."""
+        with self._lock:
+            if not self._rests():
+                return
         if self._started:
             self._wheel().remove(self)
         self._gone()
@@ -343,25 +335,20 @@ class Heartbeat(Member):
     # What follows a change.
 
     def _next_due(self, now: float) -> float:
-        due = math.inf
         session = self._session
-        if session is not None:
-            wakeup = session.next_wakeup()
-            due = due if wakeup is None else wakeup
-        elif self._open_at is not None:
-            due = self._open_at
+        due = self._open_at if session is None else session.next_wakeup()
         own = self._client.next_wakeup(now)
-        if own is not None and own < due:
-            due = own
-        for _, cut in self._parting:
-            due = min(due, cut)
-        return due
+        if due is None or (own is not None and own < due):
+            due = math.inf if own is None else own
+        return min(due, self._parting.next_cut)
 
     def _note(self, session: ClientSession | None, now: float) -> float | None:
         """Take the events of a change, with the lock held; return the instant to tell the wheel, if it is an earlier one."""
         events = None if session is None else session.take_events()
         if events:
             self._delivery.queue(self._client.publish(events), self._beats)
+        if self._armed == -math.inf:  # a tick is under way, and looks when all is done
+            return None
         due = self._next_due(now)
         if due >= self._armed:
             return None
@@ -399,7 +386,7 @@ class Heartbeat(Member):
             stream = self._stream
             self._session = self._stream = self._beats = None
             if stream is not None:
-                self._parting = (*self._parting, (stream, now + calls.GOODBYE_GRACE))
+                self._parting.add(stream, now + calls.GOODBYE_GRACE)
             if self._open_at is None and not self._closing:
                 pause = self._client.pause()
                 self._open_at = None if pause is None else now + pause

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
+from unittest import mock
 
 import grpc
 import pytest
 
-from grpc_heartbeat import BreakerPolicy
+from grpc_heartbeat import BreakerPolicy, HeartbeatPolicy
+from grpc_heartbeat._timers import clock
 from grpc_heartbeat.core.breaker import BreakerClosed, BreakerOpened
 from grpc_heartbeat.core.frames import Ack, Beat, Hello, Load
 from grpc_heartbeat.core.heartbeat_events import BeatAcked, StreamClosed, StreamFailed
@@ -20,6 +22,7 @@ from tests.heartbeat.ends import CLIENTS, IMPATIENT, SERVER
 from tests.peers import OPTIONS, PATIENCE, LoopThread
 
 STUCK = Load(queue_delay=60.0)
+SELDOM = HeartbeatPolicy(interval=3600.0, timeout=PATIENCE)
 
 
 class Peer(grpc.GenericRpcHandler):
@@ -68,3 +71,24 @@ def test_the_stream_on_which_the_breaker_opened_is_left_for_a_probe(stack: str) 
         assert not client.of(StreamFailed)
         assert closed.at - opened.at >= opened.pause
         assert [event.sequence for event in client.of(BeatAcked) if event.at <= opened.at] == [1]
+
+
+def test_a_stream_that_somebody_else_has_just_left_is_not_given_up_again() -> None:
+    """The breaker opens on one thread while another moves the heartbeat: when to open the next stream is the other's to say."""
+    with ExitStack() as cleanup:
+        loop, peer = LoopThread(), Peer()
+        cleanup.callback(loop.close)
+        cleanup.callback(peer.close)
+        client = CLIENTS["sync"](loop, peer.target, SELDOM)
+        cleanup.callback(client.close)
+        client.wait_for(BeatAcked)
+        heartbeat: Any = client.heartbeat
+        session, now = heartbeat._session, clock()
+        with mock.patch.object(heartbeat, "_settle"):
+            heartbeat._leave(now, "moved", SELDOM.interval)
+        assert heartbeat._give_up(session, now) is None
+        assert heartbeat._session is session
+        heartbeat._settle(session, now, None)
+        assert heartbeat._session is None
+        assert heartbeat._open_at == now + SELDOM.interval
+        assert [event.why for event in client.wait_for(StreamClosed)] == ["moved"]

@@ -64,7 +64,7 @@ def test_a_connection_that_was_lost_and_made_again_between_two_beats_is_heard_of
         heartbeat: Any = channel.heartbeat
         closed: list[StreamClosed] = []
         heartbeat.observers.add(lambda event: closed.append(event) if isinstance(event, StreamClosed) else None)
-        heartbeat._connected = lambda: True
+        heartbeat._ready = lambda: True
         wait_until(lambda: heartbeat.snapshot().acked)
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
 
