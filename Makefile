@@ -9,7 +9,8 @@ PY := $(VENV)/bin/python
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3.10 python3)
 PROTO_CANDIDATES := $(if $(PYTHON_PROTO),$(PYTHON_PROTO),python3.12 python3.11 python3.10 python3 ~/.pyenv/versions/3.1[012].*/bin/python)
 PYTEST_ARGS ?=
-PYTEST_JOBS ?= auto --maxprocesses=4
+# Most tests wait for most of their time: one worker more than cores, four at the most.
+PYTEST_JOBS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN || echo 1); echo $$((cores < 3 ? cores + 1 : 4)))
 # Machines are shared and loud. What fails is tried twice more, and the summary names it either way.
 PYTEST_AGAIN ?= --reruns 2 -rR
 BENCH_ARGS ?=
