@@ -1,8 +1,8 @@
 """A database fails over and becomes slow: which time-outs give its queries up, and how long callers wait for what is lost.
 
-Queries have a median latency of 0.31 s, and of 0.77 s after the fail-over, which takes 5 s; the server's load goes from 0.1 to 0.9
-meanwhile. One query in a thousand is never answered. Simulated in virtual time: with fixed totals, and with one that adapts.
-With ``--live`` the same is done over real channels to a real server, too, for a minute and a half (``failover_live.py``).
+Queries have a median latency of 0.31 s, and of 0.77 s after the fail-over, which takes 5 s; the load that the server tells
+rises from 0.1 to 0.9. One query in a thousand is never answered. Simulated in virtual time: with fixed totals, and with one
+that adapts. With ``--live`` the same is done over real channels to a real server, too (``failover_live.py``).
 """
 
 from __future__ import annotations
