@@ -48,6 +48,9 @@ class TimeoutPolicy:
 
     __slots__ = ("_default", "_known", "_methods", "_name", "_services")
 
+    adaptive = False
+    """Whether totals follow what calls need."""
+
     def __init__(
         self,
         default: Entry | None = None,

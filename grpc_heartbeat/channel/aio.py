@@ -14,7 +14,7 @@ from grpc_heartbeat.channel.connection_aio import Connection
 from grpc_heartbeat.channel.droppable_aio import DroppableStreamStream, DroppableStreamUnary, DroppableUnaryStream
 from grpc_heartbeat.channel.kinds import STREAMS, Kind, Kinds, Signature
 from grpc_heartbeat.channel.loops_aio import running_loop
-from grpc_heartbeat.channel.make import make
+from grpc_heartbeat.channel.make import limited, make
 from grpc_heartbeat.channel.multicallables_aio import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.policy import TimeoutPolicy
@@ -119,11 +119,11 @@ class Channel(Kinds, grpc.aio.Channel):
             if self._limited_inside:
                 return inner
             split = (lambda: make(self._inner.unary_stream, *signature)) if self._splits else None
-            return UnaryUnary(self, inner, method, limits, self.connection, split)
+            return limited(UnaryUnary, self._timeouts, self, inner, method, limits, self.connection, split)
         if self._limited_inside:
             return _DROPPABLE[kind](inner, method, self.connection)
-        limited = _STREAMING[kind](self, inner, method, limits, self.connection)
-        return limited if inband is None else getattr(inband, kind)(limited)
+        made = limited(_STREAMING[kind], self._timeouts, self, inner, method, limits, self.connection)
+        return made if inband is None else getattr(inband, kind)(made)
 
     def _kept_alive(
         self, kind: str, method: str, serializer: Serializer | None, deserializer: Deserializer | None

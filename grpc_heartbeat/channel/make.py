@@ -7,6 +7,7 @@ from typing import Any
 
 from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy
+from grpc_heartbeat.policy import TimeoutPolicy
 
 _MOST = 2**31 - 1
 
@@ -51,6 +52,21 @@ def make(factory: Callable[..., Any], method: str, serializer: Any, deserializer
     if registered:
         return factory(method, serializer, deserializer, registered)
     return factory(method, serializer, deserializer)
+
+
+def limited(kind: Any, policy: TimeoutPolicy, owner: Any, inner: Any, method: str, *more: Any) -> Any:
+    """Return a multicallable of ours, of this class, around ``inner``; its total is adapted where ``policy`` does that."""
+    if not policy.adaptive:
+        return kind(owner, inner, method, *more)
+    from grpc_heartbeat.channel.adapted import adapted
+
+    return adapted(kind, policy, owner, inner, method, *more)
+
+
+def follow_load(timeouts: Any, heartbeat: Any) -> None:
+    """Have totals that adapt know what the server says in the echoes of ``heartbeat``."""
+    if getattr(timeouts, "adaptive", False):
+        timeouts.follow(heartbeat)
 
 
 def connect_options(options: ChannelOptions | None, connect: float | None) -> list[tuple[str, Any]] | None:

@@ -43,10 +43,7 @@ class Owner(Protocol):
 
 
 class _MultiCallable:
-    """What the four kinds share: the inner multicallable, the method's name and limits.
-
-    It keeps its channel alive, as grpcio's do: a program may hold a stub only.
-    """
+    """What the four kinds share. It keeps its channel alive, as grpcio's do: a program may hold a stub only."""
 
     _without: tuple[Part, ...] = ()
     """Parts of the limits that mean nothing for this kind."""
@@ -56,6 +53,11 @@ class _MultiCallable:
         self._connection = owner.connection
         self._inner = inner
         self._method = method
+        self._limits = limits
+        self._layers = Layers(limits, self._without)
+
+    def limit(self, limits: Limits) -> None:
+        """Have the calls from now on limited so; only the total may differ."""
         self._limits = limits
         self._layers = Layers(limits, self._without)
 

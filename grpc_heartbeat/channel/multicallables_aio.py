@@ -75,6 +75,11 @@ class _MultiCallable:
         self._layers = LoopLayers(limits, self._without)
         self._connection = connection
 
+    def limit(self, limits: Limits) -> None:
+        """Have the calls from now on limited so; only the total may differ."""
+        self._limits = limits
+        self._layers = LoopLayers(limits, self._without)
+
     def _start(self, request: Any, timeout: Any, metadata: Any, credentials: Any, wait: Any, compression: Any) -> Any:
         scope = current_scope.get()
         if scope is not None and scope.finished:
@@ -168,6 +173,10 @@ class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
         self._make_split = split
         self._in_batches = True
         self._split: Any = None
+        self._unsplit = LoopLayers(limits, (*self._without, "header"))
+
+    def limit(self, limits: Limits) -> None:
+        super().limit(limits)
         self._unsplit = LoopLayers(limits, (*self._without, "header"))
 
     def _watch(self, flight: Flight, request: Any) -> tuple[Any, Callable[[Any, Flight], Any], Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import grpc
 from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.connection import Connection
 from grpc_heartbeat.channel.kinds import STREAMS, Kind, Kinds, Signature
-from grpc_heartbeat.channel.make import make
+from grpc_heartbeat.channel.make import limited, make
 from grpc_heartbeat.channel.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.policy import TimeoutPolicy
@@ -72,11 +73,13 @@ class Channel(Kinds, grpc.Channel):
         if kind == "unary_unary":
             inner = make(self._inner.unary_unary, *signature)
             limits = self._timeouts.limits(signature[0], streams=False)
-            return UnaryUnary(self, inner, signature[0], limits, lambda: make(self._inner.unary_stream, *signature))
+            as_stream = partial(make, self._inner.unary_stream, *signature)
+            return limited(UnaryUnary, self._timeouts, self, inner, signature[0], limits, as_stream)
         inband, method, serializer, deserializer = self._kept_alive(kind, *signature[:3])
         inner = make(getattr(self._inner, kind), method, serializer, deserializer, signature[3])
-        limited = _STREAMING[kind](self, inner, method, self._timeouts.limits(method, streams=kind in STREAMS))
-        return limited if inband is None else getattr(inband, kind)(limited)
+        limits = self._timeouts.limits(method, streams=kind in STREAMS)
+        made = limited(_STREAMING[kind], self._timeouts, self, inner, method, limits)
+        return made if inband is None else getattr(inband, kind)(made)
 
     def _kept_alive(
         self, kind: str, method: str, serializer: Serializer | None, deserializer: Deserializer | None
