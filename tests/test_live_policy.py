@@ -24,7 +24,7 @@ from grpc_heartbeat.adaptive import AdaptiveTimeouts
 from grpc_heartbeat.errors import timeout_of
 from grpc_heartbeat.live_policy import THREAD_NAME, LivePolicy, PolicyRejected, PolicyReplaced
 from tests.channel.servers import HOLD, Server
-from tests.peers import PATIENCE, LoopThread, path, wait_until
+from tests.peers import PATIENCE, LoopThread, SyncServer, path, wait_until
 
 SHORT = 0.1
 BEATS = HeartbeatPolicy(interval=0.2, misses=50)
@@ -125,7 +125,7 @@ def facts_of(error: BaseException) -> tuple[float | None, str]:
 @pytest.mark.parametrize("stack", ["sync", "aio"])
 @pytest.mark.parametrize("part", ["header", "idle"])
 def test_other_layers_come_and_go_as_well(server: Server, cleanup: ExitStack, stack: str, part: str) -> None:
-    policy = LivePolicy(Timeouts())
+    policy = LivePolicy(TimeoutPolicy({part: PATIENCE}))
     loop = LoopThread()
     cleanup.callback(loop.close)
     name, kind = ("UnaryUnary", "unary_unary") if part == "header" else ("UnaryStream", "unary_stream")
@@ -143,8 +143,44 @@ def test_other_layers_come_and_go_as_well(server: Server, cleanup: ExitStack, st
     facts = timeout_of(caught.value)
     assert facts is not None
     assert (facts.layer, facts.limit, facts.source) == (part, SHORT, "policy:default")
+    assert facts.elapsed < PATIENCE / 2
     policy.replace(Timeouts())
     assert call(b"x") == b"x"
+
+
+@pytest.mark.parametrize("stack", ["sync", "aio"])
+def test_a_header_limit_that_comes_later_ends_no_call_that_was_accepted(cleanup: ExitStack, stack: str) -> None:
+    def slow(request: bytes, context: Any) -> bytes:
+        context.send_initial_metadata(())
+        threading.Event().wait(4 * SHORT)
+        return request
+
+    server, loop, policy = SyncServer({"UnaryUnary": slow}), LoopThread(), LivePolicy(Timeouts())
+    cleanup.callback(server.close)
+    cleanup.callback(loop.close)
+    if stack == "sync":
+        channel = hb.insecure_channel(server.target, timeouts=policy)
+        cleanup.callback(channel.close)
+        call: Any = channel.unary_unary(path("UnaryUnary"))
+    else:
+        call = loop.run(_aio_stub(server.target, policy, "unary_unary", path("UnaryUnary"), loop, cleanup))
+    assert call(b"x") == b"x"
+    policy.replace(TimeoutPolicy({"header": 2 * SHORT}))
+    assert call(b"y") == b"y"
+
+
+@pytest.mark.parametrize("way", ["made", "guarded"])
+async def test_a_total_by_default_is_none_for_streams_later_on_either(way: str) -> None:
+    policy = LivePolicy(Timeouts())
+    for channel in (sync_channel("127.0.0.1:1", policy, way), aio_channel("127.0.0.1:1", policy, way)):
+        stubs = {kind: getattr(channel, kind)(path(NAMES[kind])) for kind in KINDS}
+        policy.replace(Timeouts(total=3.0))
+        totals = [stubs[kind]._limits.total for kind in KINDS]
+        policy.replace(Timeouts())
+        closing = channel.close()
+        if closing is not None:
+            await closing
+        assert totals == [3.0, None, 3.0, None]
 
 
 async def _aio_stub(
