@@ -62,8 +62,6 @@ class AdaptiveTimeouts(TimeoutPolicy):
 
     __slots__ = ("_learnt", "_lock", "_rules", "_state", "observers")
 
-    adaptive = True
-
     def __init__(
         self,
         policy: Timeouts | TimeoutPolicy,

@@ -11,7 +11,6 @@ from grpc_heartbeat import _faults
 from grpc_heartbeat._timers import clock
 from grpc_heartbeat.adaptive import AdaptiveTimeouts, MethodTotal
 from grpc_heartbeat.channel import multicallables, multicallables_aio
-from grpc_heartbeat.policy import TimeoutPolicy
 
 
 class _Blocking:
@@ -92,12 +91,13 @@ _KINDS = {
 }
 
 
-def adapted(kind: Any, policy: TimeoutPolicy, owner: Any, inner: Any, method: str, *more: Any) -> Any:
+def adapted(kind: Any, policy: AdaptiveTimeouts, streams: bool, owner: Any, inner: Any, method: str, *more: Any) -> Any:
     """Return a multicallable whose total follows what ``policy`` learns of ``method``, if that has a total and one response."""
-    learnt = policy.method(method) if isinstance(policy, AdaptiveTimeouts) else None
-    if learnt is None or kind not in _KINDS:
-        return kind(owner, inner, method, *more)
-    multicallable = _KINDS[kind](owner, inner, method, *more)
+    limits = policy.limits(method, streams=streams)
+    learnt = policy.method(method) if kind in _KINDS else None
+    if learnt is None:
+        return kind(owner, inner, method, limits, *more)
+    multicallable = _KINDS[kind](owner, inner, method, limits, *more)
     multicallable.learnt = learnt
     learnt.join(multicallable)
     return multicallable

@@ -114,15 +114,14 @@ class Channel(Kinds, grpc.aio.Channel):
         self._start_heartbeat()
         inband, method, serializer, deserializer = self._kept_alive(kind, *signature[:3])
         inner = make(getattr(self._inner, kind), method, serializer, deserializer, signature[3])
-        limits = self._timeouts.limits(method, streams=kind in STREAMS)
         if kind == "unary_unary":
             if self._limited_inside:
                 return inner
             split = (lambda: make(self._inner.unary_stream, *signature)) if self._splits else None
-            return limited(UnaryUnary, self._timeouts, self, inner, method, limits, self.connection, split)
+            return limited(UnaryUnary, self._timeouts, False, self, inner, method, self.connection, split)
         if self._limited_inside:
             return _DROPPABLE[kind](inner, method, self.connection)
-        made = limited(_STREAMING[kind], self._timeouts, self, inner, method, limits, self.connection)
+        made = limited(_STREAMING[kind], self._timeouts, kind in STREAMS, self, inner, method, self.connection)
         return made if inband is None else getattr(inband, kind)(made)
 
     def _kept_alive(

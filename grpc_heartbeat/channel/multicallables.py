@@ -20,7 +20,7 @@ from grpc_heartbeat._timers import timers
 from grpc_heartbeat._types import StreamStreamBase, StreamUnaryBase, UnaryStreamBase, UnaryUnaryBase
 from grpc_heartbeat.channel.as_stream import OneResponse
 from grpc_heartbeat.channel.connection import Connection
-from grpc_heartbeat.channel.layers import Layers
+from grpc_heartbeat.channel.layers import Layers, LimitedMethod
 from grpc_heartbeat.channel.limited import HeldFlight, hold
 from grpc_heartbeat.channel.metadata import with_budget
 from grpc_heartbeat.channel.refused import refused
@@ -42,24 +42,17 @@ class Owner(Protocol):
     connection: Connection
 
 
-class _MultiCallable:
+class _MultiCallable(LimitedMethod[Layers]):
     """What the four kinds share. It keeps its channel alive, as grpcio's do: a program may hold a stub only."""
 
-    _without: tuple[Part, ...] = ()
-    """Parts of the limits that mean nothing for this kind."""
+    _make_layers = Layers
 
     def __init__(self, owner: Owner, inner: Any, method: str, limits: Limits) -> None:
         self._owner = owner
         self._connection = owner.connection
         self._inner = inner
         self._method = method
-        self._limits = limits
-        self._layers = Layers(limits, self._without)
-
-    def limit(self, limits: Limits) -> None:
-        """Have the calls from now on limited so; only the total may differ."""
-        self._limits = limits
-        self._layers = Layers(limits, self._without)
+        self.limit(limits)
 
     def _start(
         self,
@@ -194,9 +187,12 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
             self._without = (*self._without, "header")
         super().__init__(owner, inner, method, limits)
         self._as_stream = as_stream
-        self._plain = limits.total is None and not self._layers.watched
+
+    def limit(self, limits: Limits) -> None:
+        super().limit(limits)
         on_ready = self._layers.on_ready
         self._lane = None if on_ready is None else timers().lane(on_ready)
+        self._plain = limits.total is None and not self._layers.watched
 
     def _split(self, flight: HeldFlight, start: Callable[..., Any]) -> Callable[..., Any]:
         if not self._interruptible:
@@ -369,6 +365,7 @@ class StreamUnary(_BlockingMultiCallable, StreamUnaryBase):
 class UnaryStream(_MultiCallable, UnaryStreamBase):
     """A unary-stream method."""
 
+    _streams = True
     _without = ("write",)
 
     def __call__(
@@ -385,6 +382,8 @@ class UnaryStream(_MultiCallable, UnaryStreamBase):
 
 class StreamStream(_MultiCallable, StreamStreamBase):
     """A stream-stream method."""
+
+    _streams = True
 
     def __call__(
         self,

@@ -72,13 +72,11 @@ class Channel(Kinds, grpc.Channel):
     def _method(self, kind: Kind, signature: Signature) -> Any:
         if kind == "unary_unary":
             inner = make(self._inner.unary_unary, *signature)
-            limits = self._timeouts.limits(signature[0], streams=False)
             as_stream = partial(make, self._inner.unary_stream, *signature)
-            return limited(UnaryUnary, self._timeouts, self, inner, signature[0], limits, as_stream)
+            return limited(UnaryUnary, self._timeouts, False, self, inner, signature[0], as_stream)
         inband, method, serializer, deserializer = self._kept_alive(kind, *signature[:3])
         inner = make(getattr(self._inner, kind), method, serializer, deserializer, signature[3])
-        limits = self._timeouts.limits(method, streams=kind in STREAMS)
-        made = limited(_STREAMING[kind], self._timeouts, self, inner, method, limits)
+        made = limited(_STREAMING[kind], self._timeouts, kind in STREAMS, self, inner, method)
         return made if inband is None else getattr(inband, kind)(made)
 
     def _kept_alive(

@@ -61,6 +61,10 @@ class DeadlineClientInterceptor(
         self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
         self._layers: dict[tuple[str, str], Layers] = {}
         self._lines: WeakKeyDictionary[Any, Line] = WeakKeyDictionary()
+        self._timeouts.watch(self)
+
+    def policy_changed(self, policy: TimeoutPolicy) -> None:
+        self._layers = {}
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         return self._one_response("unary_unary", continuation, client_call_details, request)
@@ -75,15 +79,15 @@ class DeadlineClientInterceptor(
         return self._stream("stream_stream", continuation, client_call_details, request_iterator)
 
     def _layers_of(self, kind: str, method: str) -> Layers:
-        overrides = current_overrides.get()
-        layers = self._layers.get((kind, method)) if overrides is None else None
+        overrides, known = current_overrides.get(), self._layers
+        layers = known.get((kind, method)) if overrides is None else None
         if layers is None:
             limits = self._timeouts.limits(method, streams=kind.endswith("stream"))
             if overrides is not None:
                 return Layers(limits.changed(overrides), _without(kind), fixed=False)
             layers = Layers(limits, _without(kind))
-            if len(self._layers) < _MOST_METHODS:
-                self._layers[kind, method] = layers
+            if len(known) < _MOST_METHODS:
+                known[kind, method] = layers
         return layers
 
     def _line(self, multicallable: Any) -> Line:

@@ -63,6 +63,10 @@ class AioDeadlineClientInterceptor(grpc.aio.ClientInterceptor):
     def __init__(self, timeouts: Timeouts | TimeoutPolicy | None = None) -> None:
         self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
         self._layers: dict[str, LoopLayers] = {}
+        self._timeouts.watch(self)
+
+    def policy_changed(self, policy: TimeoutPolicy) -> None:
+        self._layers = {}
 
     async def _start(self, continuation: Any, details: Any, request: Any) -> Any:
         method = details.method.decode() if isinstance(details.method, bytes) else details.method
@@ -104,11 +108,12 @@ class AioDeadlineClientInterceptor(grpc.aio.ClientInterceptor):
         overrides = current_overrides.get()
         if overrides is not None:
             return LoopLayers(self._limits_of(method).changed(overrides), self._without, fixed=False)
-        layers = self._layers.get(method)
+        known = self._layers
+        layers = known.get(method)
         if layers is None:
-            if len(self._layers) >= _KEPT:
-                self._layers.clear()
-            self._layers[method] = layers = LoopLayers(self._limits_of(method), self._without)
+            if len(known) >= _KEPT:
+                known.clear()
+            known[method] = layers = LoopLayers(self._limits_of(method), self._without)
         return layers
 
     def _limits_of(self, method: str) -> Limits:
