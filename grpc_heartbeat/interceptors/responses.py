@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from grpc_heartbeat._current import current_scope, restore
-from grpc_heartbeat.interceptors.inbound import InboundScope, handler_over
+from grpc_heartbeat.interceptors.inbound import InboundScope, SyncScope, handler_over
 
 
 class ScopedResponses:
@@ -36,4 +36,7 @@ class ScopedResponses:
             restore(token)
 
     def __del__(self) -> None:
-        handler_over(self._scope)  # the RPC ended between two steps
+        scope = self._scope
+        handler_over(scope)  # the RPC ended between two steps
+        if type(scope) is SyncScope and scope.context is not None:
+            scope.let_go()
