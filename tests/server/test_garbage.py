@@ -1,4 +1,4 @@
-"""What an inbound RPC leaves behind without a garbage collection: nothing."""
+"""What an inbound RPC that ends in an unusual way leaves behind: nothing, and without a garbage collection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from time import monotonic
 from typing import Any
 
 import grpc
+import pytest
 
+from grpc_heartbeat import _in_flight
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat.core.scope import Reason, Scope
 from tests.peers import path, wait_until
@@ -42,3 +44,25 @@ def test_a_stream_that_its_client_has_left_goes_away_and_work_of_it_knows(serve:
         gc.enable()
     assert scopes[0] is not None
     assert scopes[0].why(monotonic()) is Reason.CLIENT_CANCELLED
+
+
+def _raises(request: bytes, context: Any) -> Any:
+    raise ValueError("before there is a first response")
+
+
+async def _takes_too_little(request: bytes) -> Any:
+    yield request
+
+
+@pytest.mark.parametrize(
+    ("stack", "behavior"),
+    [("sync", _raises), ("plain", _raises), ("aio", _takes_too_little)],
+    ids=["sync", "plain", "aio"],
+)
+def test_a_stream_that_cannot_be_begun_is_not_in_flight(serve: Serve, stack: str, behavior: Any) -> None:
+    server = serve(stack, {"UnaryStream": behavior})
+    before = _in_flight.in_flight()
+    with grpc.insecure_channel(server.target) as channel:
+        method: Any = channel.unary_stream(path("UnaryStream"))
+        assert method(b"hello").code() is grpc.StatusCode.UNKNOWN
+    wait_until(lambda: _in_flight.in_flight() == before)
