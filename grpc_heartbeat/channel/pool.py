@@ -161,7 +161,8 @@ class ChannelPool(Generic[ChannelT]):
             return
         with self._lock:
             self._pool.done(member, clock(), outcome)
-            self._count_dropped()
+            if self._dropped:
+                self._count_dropped()
             doubted = member.doubted
             ended = self._pool.take_retired()
         if doubted:
