@@ -18,7 +18,7 @@ import grpc.aio
 import pytest
 
 import grpc_heartbeat
-from grpc_heartbeat import Timeouts
+from grpc_heartbeat import Timeouts, _grpcio_aio
 from grpc_heartbeat._current import current_scope
 from grpc_heartbeat.core.scope import Reason, Scope
 from tests.channel.servers import FAIL, HOLD, Server
@@ -86,6 +86,13 @@ async def is_gone(error: weakref.ref[Exception]) -> bool:
 async def test_the_error_of_the_server_goes_away(server: Server, way: str, timeouts: Timeouts) -> None:
     async with grpc_heartbeat.aio.insecure_channel(server.target, timeouts=timeouts) as channel:
         assert await is_gone(await failing(WAYS[way], channel, FAIL))
+
+
+@pytest.mark.usefixtures("no_collections")
+async def test_it_goes_away_by_public_api_too(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_grpcio_aio, "usable", lambda: False)
+    async with grpc_heartbeat.aio.insecure_channel(server.target, timeouts=Timeouts(header=PATIENCE)) as channel:
+        assert await is_gone(await failing(_respond, channel, FAIL))
 
 
 @pytest.mark.usefixtures("no_collections")
