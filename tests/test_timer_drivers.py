@@ -15,6 +15,7 @@ import pytest
 from grpc_heartbeat import _faults, _loop_timers
 from grpc_heartbeat._loop_timers import loop_timers
 from grpc_heartbeat._timers import THREAD_NAME, clock, timers
+from grpc_heartbeat.channel import flight
 from grpc_heartbeat.core import lane as core_lane
 from grpc_heartbeat.core.timers import Timer
 from tests.peers import wait_until
@@ -365,3 +366,10 @@ def test_a_closed_loop_is_forgotten() -> None:
 def test_without_a_loop_there_are_no_loop_timers() -> None:
     with pytest.raises(RuntimeError):
         loop_timers()
+
+
+@needs_fork
+@forks
+def test_a_forked_child_can_judge_calls_though_a_thread_of_its_parent_was_at_it() -> None:
+    with flight._judging:
+        assert in_child(lambda: flight._judging.acquire(blocking=False)) is True

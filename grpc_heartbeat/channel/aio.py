@@ -12,7 +12,7 @@ from grpc_heartbeat._grpcio_aio import unary_intercepted
 from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.connection_aio import Connection
 from grpc_heartbeat.channel.droppable_aio import DroppableStreamStream, DroppableStreamUnary, DroppableUnaryStream
-from grpc_heartbeat.channel.kinds import STREAMS, Kind, Kinds, Signature
+from grpc_heartbeat.channel.kinds import STREAMS, TO_INNER, Kind, Kinds, Signature
 from grpc_heartbeat.channel.loops_aio import running_loop
 from grpc_heartbeat.channel.make import limited, make
 from grpc_heartbeat.channel.multicallables_aio import StreamStream, StreamUnary, UnaryStream, UnaryUnary
@@ -137,4 +137,6 @@ class Channel(Kinds, grpc.aio.Channel):
         return inband, method, *inband.codecs(kind, serializer, deserializer)
 
     def __getattr__(self, name: str) -> Any:
+        if name in TO_INNER:  # a copy that is being made does not have it yet
+            raise AttributeError(name)
         return getattr(self._inner, name)

@@ -104,7 +104,8 @@ class Connection(_Connection):
     def __init__(self, channel: Any) -> None:
         super().__init__(channel)
         self._channel = channel
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """Reentrant: a call that the garbage collector finds while it is held is forgotten there and then."""
         self.made: weakref.WeakMethod[Callable[[], None]] | None = None
         """Called when a connection was made for which calls waited."""
         self._waiting: set[Waiting] = set()

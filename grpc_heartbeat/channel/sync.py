@@ -12,7 +12,7 @@ import grpc
 
 from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.connection import Connection
-from grpc_heartbeat.channel.kinds import STREAMS, Kind, Kinds, Signature
+from grpc_heartbeat.channel.kinds import STREAMS, TO_INNER, Kind, Kinds, Signature
 from grpc_heartbeat.channel.make import limited, make
 from grpc_heartbeat.channel.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
@@ -106,4 +106,6 @@ class Channel(Kinds, grpc.Channel):
         self.close()
 
     def __getattr__(self, name: str) -> Any:
+        if name in TO_INNER:  # a copy that is being made does not have it yet
+            raise AttributeError(name)
         return getattr(self._inner, name)

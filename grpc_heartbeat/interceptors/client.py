@@ -17,6 +17,7 @@ from grpc_heartbeat._current import current_overrides, current_scope
 from grpc_heartbeat._grpcio import calling, interruptible, multicallable_of, usable
 from grpc_heartbeat.channel.connection import NOWHERE, UnwatchedConnection
 from grpc_heartbeat.channel.flight import Line
+from grpc_heartbeat.channel.kinds import name_of
 from grpc_heartbeat.channel.layers import Layers
 from grpc_heartbeat.channel.limited import HeldFlight, hold
 from grpc_heartbeat.channel.metadata import with_budget
@@ -82,7 +83,7 @@ class DeadlineClientInterceptor(
         overrides, known = current_overrides.get(), self._layers
         layers = known.get((kind, method)) if overrides is None else None
         if layers is None:
-            limits = self._timeouts.limits(method, streams=kind.endswith("stream"))
+            limits = self._timeouts.limits(name_of(method), streams=kind.endswith("stream"))
             if overrides is not None:
                 return Layers(limits.changed(overrides), _without(kind), fixed=False)
             layers = Layers(limits, _without(kind))

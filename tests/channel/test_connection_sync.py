@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -165,3 +166,26 @@ def test_closing_waits_for_grpcios_watch_to_end(monkeypatch: pytest.MonkeyPatch)
         connection.close()
         assert monotonic() - began < 0.2
     assert call.times == 0
+
+
+class Collecting(Told):
+    """A call whose hash, which the connection wants, takes a garbage collection."""
+
+    def __hash__(self) -> int:
+        gc.collect()
+        return 1
+
+
+def test_a_dropped_call_that_is_found_while_the_connection_is_busy_is_forgotten_there() -> None:
+    """The collector runs in any thread, also in one that is just about to wait for the same connection."""
+    with grpc_heartbeat.insecure_channel("127.0.0.1:1", timeouts=Timeouts(connect=PATIENCE)) as channel:
+        call: Any = channel.unary_stream(path("UnaryStream"))(b"", wait_for_ready=True)
+        knot: list[Any] = [call]
+        knot.append(knot)
+        del call, knot
+        told = Collecting()
+        waiting = threading.Thread(target=channel.connection.wait, args=(told,), daemon=True)
+        waiting.start()
+        waiting.join(PATIENCE)
+        assert not waiting.is_alive()
+        channel.connection.leave(told)
