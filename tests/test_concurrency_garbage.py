@@ -50,9 +50,10 @@ def _fail_in_thread() -> None:
 
 
 def test_of_functions() -> None:
+    errors: list[weakref.ref[PieceError]] = []
     with ThreadPoolExecutor(2) as pool:
         try:
             deadline.gather_sync(_fail_in_thread, int, executor=pool)
         except PieceError as raised:
-            error = weakref.ref(raised)
-        wait_until(lambda: error() is None)
+            errors.append(weakref.ref(raised))
+        wait_until(lambda: errors[0]() is None)

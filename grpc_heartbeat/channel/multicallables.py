@@ -22,7 +22,7 @@ from grpc_heartbeat.channel.as_stream import OneResponse
 from grpc_heartbeat.channel.connection import Connection
 from grpc_heartbeat.channel.layers import Layers, LimitedMethod
 from grpc_heartbeat.channel.limited import HeldFlight, hold
-from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.metadata import with_own_budget, without_stale_budget
 from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests import WatchedRequests
 from grpc_heartbeat.channel.scoped import BlockedCall, BlockedFlight, annotate
@@ -75,8 +75,8 @@ class _MultiCallable(LimitedMethod[Layers]):
         limit, budget, allowed = plan(timeout, limits.total, scope, started)
         if not allowed:
             return EndedCall(refused(self._method, timeout, limits, scope, limit, self._connection))
-        if budget is not None:
-            metadata = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
+        if budget is not None or metadata is not None:
+            metadata = with_own_budget(metadata, budget, limit)
         if scope is None and limit is None and not layers.watched:
             return start(request, None, metadata, credentials, wait, compress)
         flight = HeldFlight(self._method, layers, started, self._connection, timeout, scope, limit)
@@ -133,8 +133,8 @@ class _BlockingMultiCallable(_MultiCallable):
         limit, budget, allowed = plan(timeout, limits.total, scope, started)
         if not allowed:
             raise EndedCall(refused(self._method, timeout, limits, scope, limit, self._connection))
-        if budget is not None:
-            metadata = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
+        if budget is not None or metadata is not None:
+            metadata = with_own_budget(metadata, budget, limit)
         flight = None
         call: BlockedCall
         try:
@@ -219,6 +219,8 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
     ) -> Any:
         scope = current_scope.get()
         if scope is None and timeout is None and self._plain and current_overrides.get() is None:
+            if metadata is not None:
+                metadata = without_stale_budget(metadata, None)
             return self._inner(request, None, metadata, credentials, wait_for_ready, compression)
         if (
             metadata is not None

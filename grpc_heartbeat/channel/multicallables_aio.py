@@ -35,7 +35,7 @@ from grpc_heartbeat.channel.ended_aio import (
 from grpc_heartbeat.channel.flight_aio import Flight
 from grpc_heartbeat.channel.layers import LimitedMethod
 from grpc_heartbeat.channel.layers_aio import LoopLayers
-from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.metadata import with_budget, without_stale_budget
 from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests_aio import watched_requests
 from grpc_heartbeat.config import MAX_SECONDS
@@ -90,6 +90,8 @@ class _MultiCallable(LimitedMethod[LoopLayers]):
                 metadata = ((BUDGET_KEY, budget),)
             else:
                 metadata = grpc.aio.Metadata(*with_budget(metadata, budget))  # grpc.aio is slower with a tuple
+        elif metadata is not None:
+            metadata = without_stale_budget(metadata, limit)
         inner, call_class = self._make, self._call_class
         flight = None
         if limit is not None or scope is not None or layers.watched or self._streams:

@@ -20,7 +20,7 @@ from grpc_heartbeat.channel.flight import Line
 from grpc_heartbeat.channel.kinds import name_of
 from grpc_heartbeat.channel.layers import Layers
 from grpc_heartbeat.channel.limited import HeldFlight, hold
-from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.metadata import with_own_budget
 from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests import WatchedRequests
 from grpc_heartbeat.channel.scoped import BlockedCall, BlockedFlight, annotate, block_in
@@ -178,12 +178,13 @@ _WITHOUT: dict[str, tuple[Part, ...]] = {
 
 
 def _changed(details: Any, limit: float | None, budget: str | None) -> Any:
-    if budget is None and limit == details.timeout:
+    metadata = with_own_budget(details.metadata, budget, limit)
+    if metadata is details.metadata and limit == details.timeout:
         return details
     return CallDetails(
         details.method,
         limit,
-        details.metadata if budget is None else with_budget(details.metadata, budget),
+        metadata,
         details.credentials,
         getattr(details, "wait_for_ready", None),
         getattr(details, "compression", None),

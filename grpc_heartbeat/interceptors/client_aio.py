@@ -33,7 +33,7 @@ from grpc_heartbeat.channel.ended_aio import (
 )
 from grpc_heartbeat.channel.flight_aio import Flight
 from grpc_heartbeat.channel.layers_aio import LoopLayers
-from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.metadata import with_budget, without_stale_budget
 from grpc_heartbeat.channel.multicallables_aio import WITHOUT
 from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests_aio import watched_requests
@@ -127,9 +127,13 @@ class AioDeadlineClientInterceptor(grpc.aio.ClientInterceptor):
 
 
 def _changed(details: Any, limit: float | None, budget: str | None) -> Any:
-    if budget is None and limit == details.timeout:
+    metadata = details.metadata
+    if budget is not None:
+        metadata = grpc.aio.Metadata(*with_budget(metadata, budget))
+    elif metadata is not None:
+        metadata = without_stale_budget(metadata, limit)
+    if metadata is details.metadata and limit == details.timeout:
         return details
-    metadata = details.metadata if budget is None else grpc.aio.Metadata(*with_budget(details.metadata, budget))
     return details._replace(timeout=limit, metadata=metadata)
 
 
