@@ -47,8 +47,9 @@ class Conditions:
         self._load: Load | None = None
         self._fresh_until = -1.0
         self._known: Condition | None = None
+        self._changes = 0
         self._reading = threading.Lock()
-        self._joining = threading.Lock()
+        self._joining = threading.RLock()  # a signal handler may drain the board on the thread that holds it
         board.listen(self._changed)
         board.on_leave(lambda _: self._forget())
 
@@ -62,8 +63,10 @@ class Conditions:
             finally:
                 self._reading.release()
         with self._joining:
-            board, advice = self._board, self._steering.advice
-            self._known = known = Condition(board.status(), self._load, board.leaving, advice)
+            changes, board, advice = self._changes, self._board, self._steering.advice
+            known = Condition(board.status(), self._load, board.leaving, advice)
+            if changes == self._changes:  # else a signal handler changed the board just now
+                self._known = known
         return known
 
     def _read(self) -> None:
@@ -82,6 +85,7 @@ class Conditions:
 
     def _forget(self) -> None:
         with self._joining:
+            self._changes += 1
             self._known = None
 
 

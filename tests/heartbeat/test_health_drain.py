@@ -18,10 +18,12 @@ from grpc_heartbeat.core.frames import Ack, Beat, Frame, Goodbye, GoodbyeReason,
 from grpc_heartbeat.core.health_board import END
 from grpc_heartbeat.core.heartbeat_events import BeatAcked, PeerLeft, StreamFailed
 from grpc_heartbeat.core.heartbeat_server import Condition, ServerSession
+from grpc_heartbeat.core.steering import Steering
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.health import watches as watches_module
 from grpc_heartbeat.health.watches import SyncWatches
 from grpc_heartbeat.heartbeat import calls, codec
+from grpc_heartbeat.heartbeat.condition import Conditions
 from grpc_heartbeat.heartbeat.held import HeldStreams
 from grpc_heartbeat.heartbeat.pool import DaemonPool
 from grpc_heartbeat.heartbeat.threaded_stream import ThreadedStream
@@ -286,6 +288,25 @@ def test_a_signal_handler_may_drain_in_the_middle_of_anything() -> None:
     assert board.leaving == "SIGTERM"
     assert watch.take() == NOT_SERVING
     assert watch.take() is END
+
+
+def test_a_signal_handler_may_drain_while_an_answer_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = HealthBoard()
+    conditions = Conditions(board, None, Steering())
+    asked = board.status
+
+    def interrupted(service: str = "") -> ServingStatus:
+        status = asked(service)
+        if board.draining is None:
+            board.drain("SIGTERM")
+        return status
+
+    monkeypatch.setattr(board, "status", interrupted)
+    first = threading.Thread(target=conditions, daemon=True)
+    first.start()
+    first.join(PATIENCE)
+    assert not first.is_alive()
+    assert conditions() == Condition(ServingStatus.NOT_SERVING, draining="SIGTERM")
 
 
 class Recorder:
