@@ -47,7 +47,7 @@ class Line:
         self.breaker = ""
         self.rtt: float | None = None
         self.open = False
-        self.sent_at = 0.0
+        self.sent_at: float | None = None
 
     @property
     def labels(self) -> Labels:

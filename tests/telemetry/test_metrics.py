@@ -94,6 +94,16 @@ def test_misses_failures_and_reconnects_are_counted(loop: LoopThread, meters: Me
     assert meters.value("grpc_heartbeat.reconnects", **labels) >= 1
 
 
+def test_a_beat_that_was_sent_before_anybody_measured_has_no_duration(meters: Meters) -> None:
+    news = _acked(1)
+    missed = BeatMissed(1e6, 1, 1, "not echoed")
+    beat_events.emit(HeartbeatEvent(1e6, 1, news.name, news.type, news.own, news.look, missed))
+    assert meters.points(CHECK) == []
+    assert meters.value("grpc_heartbeat.beats", outcome="missed") == 1
+    closed = HeartbeatClosed(1e6, "closed")
+    beat_events.emit(HeartbeatEvent(1e6, 1, news.name, news.type, news.own, news.look, closed))
+
+
 def test_prometheus_shows_the_metric_under_that_very_name(loop: LoopThread) -> None:
     prometheus_client = pytest.importorskip("prometheus_client")
     exporter = pytest.importorskip("opentelemetry.exporter.prometheus")
