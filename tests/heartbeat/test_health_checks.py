@@ -171,6 +171,31 @@ async def test_a_coroutine_that_takes_too_long_is_cancelled(board: HealthBoard) 
     assert board.checks()["database"].error == "no answer within 0.02 s"
 
 
+async def test_a_coroutine_that_the_loop_had_no_time_for_is_not_begun_too_late(board: HealthBoard) -> None:
+    begun: list[int] = []
+
+    async def check() -> None:
+        begun.append(board.checks()["peer"].runs)
+        if blocked:
+            await asyncio.Event().wait()
+
+    async def well() -> None:
+        while board.status() is not SERVING:
+            await asyncio.sleep(0.001)  # sleep: the next run comes by a timer
+
+    blocked = False
+    board.add_check("peer", check, ttl=0.02, timeout=0.05)
+    await asyncio.wait_for(well(), PATIENCE)
+    blocked = True
+    wait_until(lambda: board.status() is NOT_SERVING)  # blocks the loop, which is the subject
+    late = board.checks()["peer"].runs
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    blocked = False
+    await asyncio.wait_for(well(), PATIENCE)
+    assert late not in begun
+
+
 def test_a_coroutine_on_its_own_loop_that_takes_too_long_is_cancelled(board: HealthBoard) -> None:
     cancelled = threading.Event()
 
