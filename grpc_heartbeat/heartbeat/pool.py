@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
 from typing import Any
 
 
@@ -46,14 +47,15 @@ class DaemonPool(ThreadPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let idle threads end now. With ``wait``, wait a second at most for the others."""
+        """Let idle threads end now. With ``wait``, wait a second at most for all others."""
         with self._condition:
             self._released = True
             self._condition.notify_all()
             workers = tuple(self._workers) if wait else ()
+        end = monotonic() + 1.0
         for worker in workers:
             if worker is not threading.current_thread():
-                worker.join(1.0)
+                worker.join(max(0.0, end - monotonic()))
 
     def _serve(self) -> None:
         while (item := self._next()) is not None:
