@@ -258,6 +258,7 @@ def test_failures_in_a_row_are_needed_where_asked_for(board: HealthBoard) -> Non
         ({"failures": 1.0}, TypeError, "failures must be an integer, not float"),
         ({"services": "orders"}, TypeError, r"services must be several names, as in \('orders',\)"),
         ({"services": [1]}, TypeError, "services must be a string, not int"),
+        ({"services": ["\udc80"]}, ValueError, "services must be text that UTF-8 can hold"),
         ({"services": []}, ValueError, "services must name at least one service"),
         ({"name": "taken"}, ValueError, "there is a check named 'taken' already"),
     ],

@@ -108,6 +108,16 @@ def test_until_the_probe_period_is_over_streams_live_and_say_not_serving(serve: 
         assert list(before) == []
 
 
+def test_a_reason_that_utf8_cannot_hold_reaches_the_clients(serve: Serve, beat: Start) -> None:
+    server = serve()
+    client = beat(server.target)
+    client.wait("up")
+    server.board.drain("update \udc80")
+    assert client.wait_for(PeerLeft)[0].message == "update ?"
+    with pytest.raises(TypeError, match="reason must be a string, not int"):
+        server.board.drain(5)  # type: ignore[arg-type]  # the point of the test
+
+
 def test_the_probe_period_ends_by_itself_and_a_longer_one_changes_nothing(serve: Serve) -> None:
     board = HealthBoard()
     left: list[str] = []
