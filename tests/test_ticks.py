@@ -122,10 +122,10 @@ def test_closed_loops_are_let_go() -> None:
 
     async def turn() -> None:
         loops.append(weakref.ref(asyncio.get_running_loop()))
-        member = Counter(1)
+        member, over = Counter(1), asyncio.Event()
+        member.over.set = over.set  # type: ignore[method-assign]  # as above
         loop_ticks().add(member, asyncio.get_running_loop().time())
-        while not member.over.is_set():
-            await asyncio.sleep(0.001)  # sleep: one turn of the wheel
+        await asyncio.wait_for(over.wait(), 5)
 
     for _ in range(5):
         run_on_loop(turn())

@@ -309,7 +309,9 @@ def _name(argument: str, value: object) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{argument} must be text that UTF-8 can hold, without lone surrogates; got {value!r}") from None
+        raise ValueError(
+            f"{argument} must be text that UTF-8 can hold, without lone surrogates; got {value!r}"
+        ) from None
     return name
 
 

@@ -179,20 +179,22 @@ async def test_a_coroutine_that_the_loop_had_no_time_for_is_not_begun_too_late(b
         if blocked:
             await asyncio.Event().wait()
 
-    async def well() -> None:
-        while board.status() is not SERVING:
-            await asyncio.sleep(0.001)  # sleep: the next run comes by a timer
+    def hear(service: str, status: ServingStatus) -> None:
+        if (service, status) == ("", SERVING):
+            loop.call_soon_threadsafe(well.set)
 
-    blocked = False
+    loop, well, blocked = asyncio.get_running_loop(), asyncio.Event(), False
     board.add_check("peer", check, ttl=0.02, timeout=0.05)
-    await asyncio.wait_for(well(), PATIENCE)
+    board.listen(hear)
+    await asyncio.wait_for(well.wait(), PATIENCE)
     blocked = True
     wait_until(lambda: board.status() is NOT_SERVING)  # blocks the loop, which is the subject
     late = board.checks()["peer"].runs
     await asyncio.sleep(0)
     await asyncio.sleep(0)
+    well.clear()
     blocked = False
-    await asyncio.wait_for(well(), PATIENCE)
+    await asyncio.wait_for(well.wait(), PATIENCE)
     assert late not in begun
 
 
