@@ -52,7 +52,10 @@ _GOES_ON: tuple[Any, Any] = (None, ())
 
 
 class Handler(Protocol):
-    """Who hears what happens to a stream, on the server's one thread: it must be quick. What it raises ends the RPC."""
+    """Who hears what happens to a stream, on the server's one thread: it must be quick.
+
+    What it raises ends the RPC, which it hears, too.
+    """
 
     def received(self, data: bytes | None) -> None:
         """Take in a message, and receive the next; ``None``: the client has ended its side, or the RPC is over."""
@@ -201,6 +204,12 @@ class ServerStream:
     def _failed(self, error: BaseException) -> None:
         _faults.record("heartbeat.stream", error)
         self.end(grpc.StatusCode.INTERNAL, "the heartbeat handler failed")
+        try:
+            handler = self._handler
+            if handler is not None:  # it has a place to give back
+                handler.received(None)
+        except BaseException as another:
+            _faults.record("heartbeat.stream_failed", another)
 
     def _finish(self, token: str) -> Any:
         """Take ``token`` off what is due, and return what that means for the RPC."""

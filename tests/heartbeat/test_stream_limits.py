@@ -44,6 +44,18 @@ def held_by(server: Server) -> HeldStreams:
     return held
 
 
+@pytest.mark.internal_faults
+def test_a_stream_that_fails_gives_its_place_back(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    monkeypatch.setattr(held_by(server), "condition", lambda: 1 / 0)
+    client = connect(server.target)
+    client.put(Hello(CLIENT))
+    assert client.end()[0] is not grpc.StatusCode.OK
+    wait_until(lambda: held_by(server).report().streams == 0)
+
+
 def test_one_host_holds_so_many_streams_and_no_more(serve: Serve, connect: Connect) -> None:
     server = serve(limits=StreamLimits(per_host=2))
     first, second = connect(server.target), connect(server.target)
