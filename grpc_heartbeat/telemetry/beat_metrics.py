@@ -103,6 +103,10 @@ class BeatMetrics:
             if hears is not None:
                 hears(news, self._table.line(news))
 
+    def forget(self) -> None:
+        """Forget the heartbeats, of which nobody tells any more."""
+        self._table.clear()
+
     def _key(self, news: HeartbeatEvent) -> Key:
         event = news.event
         peer = event.identity if isinstance(event, PeerIdentified) else news.snapshot.peer

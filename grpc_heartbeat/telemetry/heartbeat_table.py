@@ -82,6 +82,11 @@ class HeartbeatTable:
         with self._lock:
             self._lines.pop(news.heartbeat, None)
 
+    def clear(self) -> None:
+        """Drop all lines."""
+        with self._lock:
+            self._lines.clear()
+
     def states(self) -> Iterator[tuple[Labels, float]]:
         """Yield how many heartbeats are in each state, zeros included."""
         return self._counted("state", STATES, lambda _, known: [known.state])

@@ -324,6 +324,25 @@ def test_made_up_methods_are_bounded(meters: Meters) -> None:
     assert meters.value("grpc_heartbeat.server.budget", method="other") == 20
 
 
+def test_what_is_turned_on_again_or_twice_goes_on_counting_once(caplog: pytest.LogCaptureFixture) -> None:
+    meters = Meters()
+    first = telemetry.instrument(meter_provider=meters.provider)
+    beat_events.emit(_acked(1))
+    assert meters.value("grpc_heartbeat.live_streams") == 0
+    second = telemetry.instrument(meter_provider=meters.provider)
+    first.close()
+    beat_events.emit(_acked(1))
+    assert meters.value(CHECK) == meters.value("grpc_heartbeat.beats") == 2
+    second.close()
+    beat_events.emit(_acked(1))
+    with telemetry.instrument(meter_provider=meters.provider):
+        assert meters.points("grpc_heartbeat.heartbeats") == []
+        beat_events.emit(_acked(1))
+        assert meters.value(CHECK) == meters.value("grpc_heartbeat.beats") == 3
+    meters.close()
+    assert caplog.records == []
+
+
 def test_what_is_closed_hears_no_more() -> None:
     meters = Meters()
     instrumentation = telemetry.instrument(meter_provider=meters.provider)
