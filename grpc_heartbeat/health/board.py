@@ -209,7 +209,7 @@ class HealthBoard:
         with self._lock:
             self._listeners = (*self._listeners, listener)
             for service, status in self._statuses.all().items():
-                _call("health.listener", listener, service, status)
+                self._tell(listener, service, status)
 
     def mirror(self, servicer: Any) -> None:
         """Keep a health servicer of grpcio-health-checking, of either stack, in step with this board.
@@ -267,7 +267,12 @@ class HealthBoard:
     def _publish(self, changes: Changes) -> None:
         for service, status in changes.items():
             for listener in self._listeners:
-                _call("health.listener", listener, service, status)
+                self._tell(listener, service, status)
+
+    def _tell(self, listener: Listener, service: str, status: ServingStatus) -> None:
+        """Tell of ``status``, unless a signal handler or another listener has changed it since, and told of that."""
+        if self._statuses.status(service) is status:
+            _call("health.listener", listener, service, status)
 
     def _leave(self) -> None:
         with self._lock:

@@ -300,6 +300,23 @@ def test_a_signal_handler_may_drain_in_the_middle_of_anything() -> None:
     assert watch.take() is END
 
 
+def test_a_signal_handler_may_drain_while_listeners_are_told() -> None:
+    board = HealthBoard()
+    board.set("orders", False)
+    heard: list[tuple[str, ServingStatus]] = []
+
+    def interrupted(service: str, status: ServingStatus) -> None:
+        if (service, status) == ("orders", ServingStatus.SERVING):
+            board.drain("SIGTERM")
+
+    board.listen(interrupted)
+    board.listen(lambda service, status: heard.append((service, status)))
+    heard.clear()
+    board.set("orders", True)
+    assert ("orders", ServingStatus.SERVING) not in heard
+    assert set(heard) == {(service, ServingStatus.NOT_SERVING) for service in board.statuses()}
+
+
 def test_a_signal_handler_may_drain_while_an_answer_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
     board = HealthBoard()
     conditions = Conditions(board, None, Steering())
