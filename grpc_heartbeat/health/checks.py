@@ -73,7 +73,10 @@ class RunningCheck:
             stop_run = self._stop_run if self._schedule.overdue and not late else None
             self._settle()
         if run is not None:
-            self._start_run(run)
+            try:
+                self._start_run(run)
+            except RuntimeError as error:  # no thread is left, or the loop was closed just now
+                self._finished(run, _describe(error))
         elif stop_run is not None:
             stop_run()
 

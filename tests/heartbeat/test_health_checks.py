@@ -123,6 +123,17 @@ def test_a_check_that_hangs_is_a_failure_holds_up_nobody_and_is_not_piled_up(ser
     server.board.close()
 
 
+def test_a_check_that_no_thread_was_left_for_is_run_again(board: HealthBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", no_thread)
+        board.add_check("database", lambda: None, ttl=0.02, timeout=0.05)
+        assert board.checks()["database"].error == "RuntimeError: can't start new thread"
+    wait_until(lambda: board.status() is SERVING)
+
+
 def test_requests_read_the_last_result_and_run_no_check(serve: Serve) -> None:
     server, runs = serve(), []
     server.board.add_check("database", lambda: runs.append(1), ttl=60)
