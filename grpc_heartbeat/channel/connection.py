@@ -139,10 +139,14 @@ class Connection(_Connection):
     def leave(self, call: Waiting) -> None:
         """Forget ``call``."""
         with self._lock:
-            if call in self._waiting:
-                self._waiting.discard(call)
-                if not self._waiting:
-                    self._stop()
+            if call not in self._waiting:
+                return
+            self._waiting.discard(call)
+            if self._waiting:
+                return
+            self._stop()
+        if self.made is not None and self.ready():  # so soon that the call has ended before anybody looked
+            tell_connected((), self.made)
 
     def close(self) -> None:
         """Stop to watch. Call this before the channel is closed."""

@@ -30,7 +30,7 @@ def with_budget(metadata: Metadata | None, budget: str) -> tuple[tuple[str, str 
 
 
 def without_stale_budget(metadata: Any, limit: float | None) -> Any:
-    """Return the metadata of a call that is sent without a budget of ours: one that was copied from an inbound RPC is taken out.
+    """Return the metadata of a call that is sent without a budget: one that was copied from an inbound RPC is taken out.
 
     Handlers pass on what they got, and a call that inherits nothing would end when the inbound RPC's time is up. A budget
     that is exactly the call's time-out, ``limit`` seconds, was set by an outer layer of ours and stays. What is no metadata

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from time import monotonic
@@ -15,6 +16,7 @@ import pytest
 
 import grpc_heartbeat
 from grpc_heartbeat import Timeouts, _grpcio
+from grpc_heartbeat.channel import connection as connection_module
 from grpc_heartbeat.channel.connection import NOWHERE, Connection
 from grpc_heartbeat.channel.make import connect_options
 from tests.channel import dead_ends
@@ -71,6 +73,25 @@ def test_grpc_gives_up_a_dead_attempt_soon_after_the_limit() -> None:
             with grpc_heartbeat.timeouts(connect=PATIENCE):
                 assert call(b"x", wait_for_ready=True) == b"x"
             server.stop(None).wait(PATIENCE)
+
+
+@pytest.mark.skipif(not _grpcio.usable(), reason="the state of a synchronous channel cannot be looked at")
+def test_a_connection_whose_call_has_ended_before_anybody_looked_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "_LOOK_EVERY", 3600.0)
+    server = SyncServer({"UnaryUnary": lambda request, context: request})
+    with grpc.insecure_channel(server.target) as channel:
+        connection, heartbeat, quick = Connection(channel), Told(), Told()
+        connection.made = weakref.WeakMethod(heartbeat.connected)
+        connection.wait(quick)
+        connection.leave(quick)
+        assert heartbeat.times == 0
+        connection.wait(quick)
+        grpc.channel_ready_future(channel).result(PATIENCE)
+        connection.leave(quick)
+        connection.leave(quick)
+        assert (heartbeat.times, quick.times) == (1, 0)
+        connection.close()
+    server.close()
 
 
 @both_seams
