@@ -12,7 +12,7 @@ from grpc_heartbeat.core.deadline import BUDGET_KEY
 
 
 def with_own_budget(metadata: Any, budget: str | None, limit: float | None) -> Any:
-    """Return the metadata of a call with the budget that it is sent with, and no other; ``limit`` is its time-out in seconds."""
+    """Return the metadata of a call with the budget that it is sent with, and no other; ``limit`` is its time-out."""
     if budget is not None:
         return with_budget(metadata, budget)
     return None if metadata is None else without_stale_budget(metadata, limit)
