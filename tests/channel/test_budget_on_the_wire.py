@@ -63,24 +63,21 @@ def test_a_policys_total_arrives_exactly(remaining: tuple[str, list[float]]) -> 
     assert left[1] <= 8
 
 
-class Echo:
-    """Answers with the budget that came in the metadata, if one did."""
-
-    def __init__(self) -> None:
-        budget = lambda context: dict(context.invocation_metadata()).get(BUDGET_KEY, "none").encode()  # noqa: E731
-        self.server = SyncServer(
-            {
-                "UnaryUnary": lambda request, context: budget(context),
-                "UnaryStream": lambda request, context: iter([budget(context)]),
-                "StreamUnary": lambda requests, context: budget(context),
-                "StreamStream": lambda requests, context: iter([budget(context)]),
-            }
-        )
+def _budget(context: Any) -> bytes:
+    """Return the budget that came in the metadata, if one did."""
+    return str(dict(context.invocation_metadata()).get(BUDGET_KEY, "none")).encode()
 
 
 @pytest.fixture
 def echo() -> Iterator[str]:
-    server = Echo().server
+    server = SyncServer(
+        {
+            "UnaryUnary": lambda request, context: _budget(context),
+            "UnaryStream": lambda request, context: iter([_budget(context)]),
+            "StreamUnary": lambda requests, context: _budget(context),
+            "StreamStream": lambda requests, context: iter([_budget(context)]),
+        }
+    )
     yield server.target
     server.close()
 
