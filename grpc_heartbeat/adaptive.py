@@ -106,6 +106,16 @@ class AdaptiveTimeouts(TimeoutPolicy):
         with self._lock:
             return {method: learnt.total for method, learnt in self._learnt.items()}
 
+    def observed(self) -> dict[str, dict[str, float]]:
+        """Return how long the calls of each method took of late: ``p50``, ``p95`` and ``p99`` in seconds, and their ``count``.
+
+        Calls that were cut off are in it with twice the time that they were given. Methods without calls are left out.
+        """
+        with self._lock:
+            learnt = dict(self._learnt)
+        found = {method.removeprefix("/"): total.observed() for method, total in learnt.items()}
+        return {method: observed for method, observed in found.items() if observed["count"]}
+
     def follow(self, heartbeat: Any) -> None:
         """Take the server's load from the echoes of ``heartbeat``; a channel with a heartbeat does so by itself."""
         heartbeat.observers.add(self._heard)
@@ -153,6 +163,11 @@ class MethodTotal:
     def total(self) -> float:
         """Seconds for the calls from now on."""
         return self._adapting.total
+
+    def observed(self) -> dict[str, float]:
+        """Return how long calls took of late."""
+        with self._lock:
+            return self._adapting.observed(clock())
 
     def join(self, multicallable: Any) -> None:
         """Have the calls of ``multicallable`` limited, by its ``limit``, now and whenever the total changes."""

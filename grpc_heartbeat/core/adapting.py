@@ -111,6 +111,11 @@ class AdaptingTotal:
         if seconds >= _WHOLE * self.total:
             self.answered(min(2 * seconds, self._most), now)
 
+    def observed(self, now: float) -> dict[str, float]:
+        """Return the quantiles ``p50``, ``p95`` and ``p99`` of the window, in seconds, and the ``count`` of its calls."""
+        quantiles = {f"p{share * 100:.0f}": self._window.quantile(share, now) for share in (0.5, 0.95, 0.99)}
+        return {**quantiles, "count": self._window.count(now)}
+
     def due(self, now: float) -> bool:
         """Tell whether it is time to :meth:`adapt`."""
         return now >= self._due_at

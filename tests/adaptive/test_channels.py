@@ -183,6 +183,9 @@ def test_errors_teach_nothing(server: Server, loop: LoopThread, cleanup: ExitSta
             client.call(b"fail")
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert set(policy.totals().values()) == {MOST}
+    assert policy.observed() == {}
+    client.call()
+    wait_until(lambda: policy.observed()[ONE.removeprefix("/")]["count"] == 1)
 
 
 @pytest.mark.parametrize("stack", HOWS)

@@ -42,6 +42,14 @@ def test_it_is_the_rule_to_the_letter() -> None:
     assert not total.due(3.9)
 
 
+def test_what_was_observed_is_told() -> None:
+    total = AdaptingTotal(METHOD, MOST, RULES, 0.0)
+    assert total.observed(0.0) == {"p50": 0.0, "p95": 0.0, "p99": 0.0, "count": 0}
+    for number in range(100):
+        total.answered(0.5 if number < 60 else 1.0 if number < 97 else 4.0, 1.0)
+    assert total.observed(2.0) == pytest.approx({"p50": 0.5, "p95": 1.0, "p99": 4.0, "count": 100}, rel=1 / 16)
+
+
 def test_a_method_that_is_not_known_keeps_its_policy() -> None:
     total = AdaptingTotal(METHOD, MOST, RULES, 0.0)
     for _ in range(99):
