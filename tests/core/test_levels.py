@@ -12,7 +12,7 @@ from grpc_heartbeat.core.heartbeat_client import HeartbeatClient
 from grpc_heartbeat.core.heartbeat_events import LevelChanged, ServingTold, StreamFailed
 from grpc_heartbeat.core.levels import RETRY_AFTER, Level, Levels
 
-LADDER = list(Level)
+LADDER = [level for level in Level if level is not Level.STRATEGY]
 IDENTITY = Identity("service", "zone", "instance")
 
 
