@@ -96,7 +96,7 @@ class HeartbeatClient:
         self._judge.pauses = pauses
 
     def begin_at(self, level: Level) -> None:
-        """Ask the peer at ``level`` first on each connection, instead of by heartbeats. To be called before the first stream."""
+        """Ask the peer at ``level`` first, instead of by heartbeats. To be called before the first stream."""
         self._levels.begin_at(level)
         self._status.level = level
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from grpc_heartbeat._extras import MissingExtraError, require
 from grpc_heartbeat.cli import main
 from grpc_heartbeat.cli.app import COMMANDS, Command
-from grpc_heartbeat._extras import MissingExtraError, require
 from tests.cli.conftest import command_environment, command_line
 
 GREET = """
