@@ -12,22 +12,6 @@ from typing import TYPE_CHECKING
 
 from grpc_heartbeat._lazy import loader
 
-if TYPE_CHECKING:
-    from grpc_heartbeat._extras import MissingExtraError
-    from grpc_heartbeat.core.frames import Ack, Beat
-    from grpc_heartbeat.strategies import aio
-    from grpc_heartbeat.strategies.prober import Prober
-    from grpc_heartbeat.strategies.registry import UnknownStrategyError, get, names, register, unregister
-    from grpc_heartbeat.strategies.strategy import (
-        Factory,
-        LeftError,
-        Lost,
-        LostError,
-        RefusedError,
-        Strategy,
-        StrategyError,
-    )
-
 __all__ = [
     "Ack",
     "Beat",
@@ -48,20 +32,36 @@ __all__ = [
     "unregister",
 ]
 
-_STRATEGY = f"{__name__}.strategy"
-_REGISTRY = f"{__name__}.registry"
+if TYPE_CHECKING:
+    from grpc_heartbeat._extras import MissingExtraError
+    from grpc_heartbeat.core.frames import Ack, Beat
+    from grpc_heartbeat.strategies import aio
+    from grpc_heartbeat.strategies.prober import Prober
+    from grpc_heartbeat.strategies.registry import UnknownStrategyError, get, names, register, unregister
+    from grpc_heartbeat.strategies.strategy import (
+        Factory,
+        LeftError,
+        Lost,
+        LostError,
+        RefusedError,
+        Strategy,
+        StrategyError,
+    )
+else:
+    _STRATEGY = f"{__name__}.strategy"
+    _REGISTRY = f"{__name__}.registry"
 
-__getattr__ = loader(
-    __name__,
-    {
-        "Ack": "grpc_heartbeat.core.frames",
-        "Beat": "grpc_heartbeat.core.frames",
-        "MissingExtraError": "grpc_heartbeat._extras",
-        "Prober": f"{__name__}.prober",
-        "aio": f"{__name__}.aio",
-        **dict.fromkeys(("UnknownStrategyError", "get", "names", "register", "unregister"), _REGISTRY),
-        **dict.fromkeys(
-            ("Factory", "LeftError", "Lost", "LostError", "RefusedError", "Strategy", "StrategyError"), _STRATEGY
-        ),
-    },
-)
+    __getattr__ = loader(
+        __name__,
+        {
+            "Ack": "grpc_heartbeat.core.frames",
+            "Beat": "grpc_heartbeat.core.frames",
+            "MissingExtraError": "grpc_heartbeat._extras",
+            "Prober": f"{__name__}.prober",
+            "aio": f"{__name__}.aio",
+            **dict.fromkeys(("UnknownStrategyError", "get", "names", "register", "unregister"), _REGISTRY),
+            **dict.fromkeys(
+                ("Factory", "LeftError", "Lost", "LostError", "RefusedError", "Strategy", "StrategyError"), _STRATEGY
+            ),
+        },
+    )

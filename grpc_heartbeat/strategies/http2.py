@@ -112,7 +112,8 @@ class _Connection(asyncio.Protocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._link.fail(exc or LostError("the peer closed the connection"))
+        spoke = "" if self.settled.done() else " and has not spoken HTTP/2"
+        self._link.fail(exc or LostError(f"the peer closed the connection{spoke}"))
         if not self._over.done():
             self._over.set_result(None)
 
