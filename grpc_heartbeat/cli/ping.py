@@ -60,6 +60,7 @@ class Beater(Protocol):
     @property
     def level(self) -> Asked:
         """How the peer is asked now."""
+        ...
 
     async def beat(self, sequence: int, timeout: float) -> Answered | Lost:
         """Send a beat; wait at most ``timeout`` seconds for its answer."""

@@ -93,6 +93,7 @@ class WebSocketPing:
             self._link.end()
         if self._socket is not None:
             await self._socket.close()
+            self._socket.transport.close()  # Python 3.10 warns of TLS that only the peer has closed
         if self._reading is not None:
             self._reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -17,8 +17,9 @@ from tests.packaging import readme, wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-NEEDS_EXTRA = ("grpc_heartbeat.cli", "grpc_heartbeat.demo")
-"""The packages that may need more than the core installation."""
+STRATEGIES = tuple(f"grpc_heartbeat.strategies.{name}" for name in ("http2", "quic", "websocket"))
+NEEDS_EXTRA = ("grpc_heartbeat.cli", "grpc_heartbeat.demo", *STRATEGIES)
+"""What may need more than the core installation."""
 
 IMPORT_ALL = f"""
 import importlib, pkgutil

@@ -70,11 +70,19 @@ async def test_pings_are_acknowledged(certificate: Certificate) -> None:
         await asyncio.wait_for(site.connections[0].wait_closed(), 10)  # it was told
 
 
-async def test_a_host_of_which_not_every_address_listens(certificate: Certificate) -> None:
+async def test_a_host_of_which_not_every_address_listens(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def two(_: Any, host: str, port: int, **__: Any) -> list[Any]:
+        assert host == "localhost"
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
+
     async with serving(certificate) as site:
+        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", two)
         target = f"quic://localhost:{site.target.rpartition(':')[2]}"
         async with probing(QUIC, target, CALM, options={"roots": certificate.pem}) as heard:
             await heard.first(events.BeatAcked)
+            assert heard.all(events.StreamFailed) == []
 
 
 async def test_a_certificate_that_is_not_trusted(certificate: Certificate) -> None:

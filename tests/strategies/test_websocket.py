@@ -118,7 +118,8 @@ async def test_a_peer_of_another_protocol() -> None:
 
     server = await asyncio.start_server(greet, "127.0.0.1", 0)
     async with server, probing(WEBSOCKET, f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}") as heard:
-        assert "the peer does not speak WebSocket" in (await heard.first(events.StreamFailed)).why
+        why = (await heard.first(events.StreamFailed)).why
+        assert "WebSocket" in why or "handshake" in why  # 13.0 knows no more
 
 
 async def test_a_relay_that_forgets_its_connections() -> None:
