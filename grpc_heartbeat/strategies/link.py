@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -56,7 +55,7 @@ class Link:
 
 
 @lru_cache(16)
-def tls_context(roots: bytes | None, protocols: Sequence[str] = ()) -> ssl.SSLContext:
+def tls_context(roots: bytes | None, protocols: tuple[str, ...] = ()) -> ssl.SSLContext:
     """Return a context that checks certificates and names.
 
     Args:

@@ -106,12 +106,15 @@ class WebSocketPing:
                 await socket.recv()
         except ConnectionClosed as error:
             link.fail(_closed(error))
+        except Exception as error:
+            link.fail(LostError(f"the peer broke the rules of WebSocket: {error}"))
 
 
 def _closed(error: ConnectionClosed) -> Exception:
     received = error.rcvd
     if received is None:
-        return LostError("the peer closed the connection")
+        said = "the peer closed the connection" if error.sent is None else f"the peer was closed on: {error.sent}"
+        return LostError(said)
     why = f"the peer closed: {received}"
     if received.code in _GOODBYES:
         return LeftError(why, calm=received.code == _TRY_LATER)

@@ -98,6 +98,7 @@ class BeatTracing:
         self.tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
         self.subject = strategy or KEEPALIVE
         """What the names of the spans begin with."""
+        self.beat_span = f"{self.subject} beat"
         named = of_strategy(identity, strategy) if strategy else own(identity, KEEPALIVE)
         self.attributes = {**named, "heartbeat.type": beat_type}
         self.peer: dict[str, str] = {}
@@ -162,7 +163,7 @@ class ClientBeats:
         self, sequence: int, start_time: int | None = None, extra: Mapping[str, str] = MappingProxyType({})
     ) -> Span:
         span = self._tracing.tracer.start_span(
-            f"{self._tracing.subject} beat",
+            self._tracing.beat_span,
             context=Context(),
             kind=SpanKind.CLIENT,
             attributes={**self._attributes, "heartbeat.sequence": sequence, **extra},

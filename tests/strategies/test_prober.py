@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -246,6 +250,21 @@ async def test_closing_while_it_connects() -> None:
     assert told.log.count("start") == 1
 
 
+def test_a_loop_that_is_shut_down_ends_its_probers() -> None:
+    told = Told()
+
+    async def main() -> strategies.aio.Prober:
+        prober = strategies.aio.Prober(told, "peer", CALM)
+        heard = Heard(prober)
+        prober.start()
+        await heard.first(events.BeatAcked)
+        return prober
+
+    prober = asyncio.run(main())
+    assert prober.snapshot().state == "closed"
+    assert told.log == ["made", "start", "stop"]
+
+
 async def test_what_the_peer_says_of_itself_is_told() -> None:
     told = Told()
     sender = Identity("orders", "zone-b", "host:1")
@@ -350,3 +369,47 @@ def test_an_observer_may_close_the_last_prober() -> None:
     prober.observers.add(on_ack(prober.close))
     prober.start()
     wait_until(lambda: prober.snapshot().state == "closed" and not sync_threads())
+
+
+FORGETFUL = """
+import threading
+from grpc_heartbeat import HeartbeatPolicy, events, strategies
+
+answered = threading.Event()
+prober = strategies.Prober("tcp", "{target}", HeartbeatPolicy(interval=0.05))
+prober.observers.add(lambda event: answered.set() if isinstance(event, events.BeatAcked) else None)
+prober.start()
+print(answered.wait(10))
+"""
+
+
+def test_a_program_that_forgets_to_close_ends_all_the_same() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        program = FORGETFUL.replace("{target}", f"127.0.0.1:{listener.getsockname()[1]}")
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_has_no_thread_and_may_start_its_own() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        program = FORGETFUL.replace("{target}", f"127.0.0.1:{listener.getsockname()[1]}") + FORKING
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "True\nTrue\nTrue\n"
+
+
+FORKING = """
+import os, sys
+sys.stdout.flush()
+child = os.fork()
+if child == 0:
+    prober.close()  # the parent's
+    answered.clear()
+    own = strategies.Prober("tcp", prober.target, HeartbeatPolicy(interval=0.05))
+    own.observers.add(lambda event: answered.set() if isinstance(event, events.BeatAcked) else None)
+    with own:
+        print(answered.wait(10), flush=True)
+    os._exit(0)
+print(os.waitpid(child, 0)[1] == 0)
+prober.close()
+"""

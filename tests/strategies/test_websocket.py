@@ -132,6 +132,13 @@ async def test_a_relay_that_forgets_its_connections() -> None:
                 await heard.verdict(Verdict.UP)
 
 
+async def test_a_message_that_is_too_large_is_told() -> None:
+    async with serving() as site, probing(WEBSOCKET, f"ws://{site.target}", HeartbeatPolicy(interval=30)) as heard:
+        await heard.first(events.BeatAcked)
+        await site.connections[0].send(bytes(2**20 + 1))
+        assert "1009" in (await heard.first(events.StreamFailed)).why
+
+
 async def test_a_refused_port() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
