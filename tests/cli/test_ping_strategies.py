@@ -115,8 +115,10 @@ def test_a_connection_that_ends_is_made_anew_by_the_next_beat(run_ping: RunPing)
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         command = command_line("ping", "--strategy", "tcp", address, "-c", "2", "-i", "0.5")
         with subprocess.Popen(command, env=command_environment(), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("PING")
+            assert process.stdout.readline().startswith("seq=1 time=")
             kept, probe = listener.accept()[0], listener.accept()[0]
             kept.close()
             probe.close()
-            assert process.stdout is not None
             assert "2 sent, 2 received" in process.stdout.read()

@@ -13,7 +13,7 @@ from grpc_heartbeat.strategies import aio
 from tests.peers import PATIENCE
 
 FAST = HeartbeatPolicy(interval=0.05, misses=3, reconnect_min=0.02, reconnect_max=0.05)
-"""Beats in quick succession. Whoever expects no miss takes ``CALM``: a loud machine may be late."""
+"""Beats in quick succession, for silence that convicts soon. Who expects an answer takes ``CALM``: a loud machine is late."""
 
 CALM = HeartbeatPolicy(interval=0.05, timeout=0.05, misses=200, reconnect_min=0.02, reconnect_max=0.05)
 
@@ -67,7 +67,7 @@ class Heard:
 
 
 @asynccontextmanager
-async def probing(strategy: Any, target: str, policy: HeartbeatPolicy = FAST, **rest: Any) -> AsyncIterator[Heard]:
+async def probing(strategy: Any, target: str, policy: HeartbeatPolicy = CALM, **rest: Any) -> AsyncIterator[Heard]:
     """Run a prober for the length of the block."""
     prober = aio.Prober(strategy, target, policy, **rest)
     heard = Heard(prober)

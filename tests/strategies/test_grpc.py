@@ -16,11 +16,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 import grpc_heartbeat as hb
 from grpc_heartbeat import events
 from grpc_heartbeat.core.frames import ServingStatus
-from grpc_heartbeat.core.verdicts import Verdict
 from tests.heartbeat.relay import Relay
 from tests.peers import OPTIONS
 from tests.strategies.certificates import Certificate
-from tests.strategies.heard import CALM, probing
+from tests.strategies.heard import FAST, probing
 
 
 @asynccontextmanager
@@ -56,7 +55,7 @@ async def serving(kind: str = "heartbeat", certificate: Certificate | None = Non
     ],
 )
 async def test_each_kind_of_server_is_asked_as_it_can_be(kind: str, status: ServingStatus) -> None:
-    async with serving(kind) as target, probing("grpc", target, CALM) as heard:
+    async with serving(kind) as target, probing("grpc", target) as heard:
         acked = await heard.first(events.BeatAcked, 2)
         assert acked.ack.status is status
         peer = heard.prober.snapshot().peer
@@ -66,18 +65,18 @@ async def test_each_kind_of_server_is_asked_as_it_can_be(kind: str, status: Serv
 async def test_over_tls(certificate: Certificate) -> None:
     async with serving(certificate=certificate) as target:
         options: dict[str, Any] = {"roots": certificate.pem}
-        async with probing("grpc", f"https://{target}", CALM, options=options) as heard:
+        async with probing("grpc", f"https://{target}", options=options) as heard:
             await heard.first(events.BeatAcked)
 
 
 async def test_a_silent_way_is_down_and_up_again() -> None:
     async with serving() as target:
         with Relay(target) as relay:
-            async with probing("grpc", relay.target) as heard:
+            async with probing("grpc", relay.target, FAST) as heard:
                 await heard.first(events.BeatAcked)
                 await asyncio.to_thread(relay.forget)
-                await heard.verdict(Verdict.DOWN)
-                await heard.verdict(Verdict.UP)
+                assert (await heard.first(events.StreamFailed)).cause == "silent"
+                await heard.more(events.BeatAcked)
 
 
 async def test_a_refused_port() -> None:

@@ -87,7 +87,7 @@ def never(*_: Any) -> asyncio.Future[None]:
 
 async def test_beats_are_sent_answered_and_stopped() -> None:
     told = Told()
-    async with probing(told, "peer", CALM) as heard:
+    async with probing(told, "peer") as heard:
         acked = await heard.first(events.BeatAcked, 3)
         assert 0 <= acked.rtt < PATIENCE
         seen = heard.prober.snapshot()
@@ -156,7 +156,7 @@ async def test_a_failing_probe_ends_the_connection_without_an_alarm_if_the_next_
     told = Told()
     errors = [ConnectionResetError(104, "x")]
     told.on_probe = lambda beat: failing(errors.pop())() if beat.sequence == 2 and errors else None
-    async with probing(told, "peer", CALM) as heard:
+    async with probing(told, "peer") as heard:
         failed = await heard.first(events.StreamFailed)
         assert (failed.why, failed.cause, failed.opened) == ("Connection reset by peer", "lost", True)
         await heard.more(events.BeatAcked)
@@ -178,7 +178,7 @@ async def test_a_connection_that_ends_between_probes_is_noticed_at_once() -> Non
 
 async def test_a_goodbye_is_no_alarm() -> None:
     told = Told()
-    async with probing(told, "peer", CALM) as heard:
+    async with probing(told, "peer") as heard:
         await heard.first(events.BeatAcked)
         assert told.lost is not None
         told.lost(strategies.LeftError("a drain"))
@@ -193,7 +193,7 @@ async def test_a_goodbye_is_no_alarm() -> None:
 async def test_who_asks_for_calm_is_asked_half_as_often_each_time() -> None:
     told = Told()
     told.on_probe = lambda beat: failing(strategies.LeftError("calm", calm=True))() if beat.sequence == 2 else None
-    async with probing(told, "peer", CALM) as heard:
+    async with probing(told, "peer") as heard:
         await heard.first(events.PeerLeft, 3)
         acked = heard.all(events.BeatAcked)
     assert [event.ack.advised_interval for event in acked[:3]] == [0, 2 * CALM.interval, 4 * CALM.interval]
@@ -234,7 +234,7 @@ async def test_a_connection_that_is_never_accepted_is_given_up() -> None:
 async def test_a_strategy_that_does_not_stop_is_cancelled() -> None:
     told = Told()
     told.on_stop = never
-    async with probing(told, "peer", CALM) as heard:
+    async with probing(told, "peer") as heard:
         await heard.first(events.BeatAcked)
     assert heard.prober.snapshot().state == "closed"
 
@@ -269,7 +269,7 @@ async def test_what_the_peer_says_of_itself_is_told() -> None:
     told = Told()
     sender = Identity("orders", "zone-b", "host:1")
     told.on_probe = lambda beat: strategies.Ack(beat.sequence, ServingStatus.NOT_SERVING, sender=sender)
-    async with probing(told, "peer", CALM) as heard:
+    async with probing(told, "peer") as heard:
         await heard.first(events.BeatAcked, 2)
         seen = heard.prober.snapshot()
         assert (seen.peer, seen.serving) == (sender, ServingStatus.NOT_SERVING)
@@ -280,7 +280,7 @@ async def test_what_the_owner_says_of_the_peer_counts_more() -> None:
     told = Told()
     owners = Identity("cellar", "zone-c", "")
     told.on_probe = lambda beat: strategies.Ack(beat.sequence, sender=Identity("orders", "zone-b", "host:1"))
-    async with probing(told, "peer", CALM, upstream=owners) as heard:
+    async with probing(told, "peer", upstream=owners) as heard:
         await heard.first(events.BeatAcked, 2)
         assert heard.prober.snapshot().peer == owners
 

@@ -17,7 +17,7 @@ from grpc_heartbeat import HeartbeatPolicy, events
 from grpc_heartbeat.core.verdicts import Verdict
 from grpc_heartbeat.strategies import aio
 from tests.strategies.certificates import Certificate
-from tests.strategies.heard import CALM, probing
+from tests.strategies.heard import FAST, probing
 
 QUIC = "quic-ping"
 H3_NO_ERROR, H3_INTERNAL_ERROR = 0x100, 0x102
@@ -63,7 +63,7 @@ async def serving(certificate: Certificate, alpn: str = "h3") -> AsyncIterator[S
 
 async def test_pings_are_acknowledged(certificate: Certificate) -> None:
     async with serving(certificate) as site:
-        async with probing(QUIC, site.target, CALM, options={"roots": certificate.pem}) as heard:
+        async with probing(QUIC, site.target, options={"roots": certificate.pem}) as heard:
             await heard.first(events.BeatAcked, 4)
             assert heard.prober.snapshot().verdict is Verdict.UP
             assert len(site.connections) == 1
@@ -80,27 +80,30 @@ async def test_a_host_of_which_not_every_address_listens(
     async with serving(certificate) as site:
         monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", two)
         target = f"quic://localhost:{site.target.rpartition(':')[2]}"
-        async with probing(QUIC, target, CALM, options={"roots": certificate.pem}) as heard:
+        async with probing(QUIC, target, options={"roots": certificate.pem}) as heard:
             await heard.first(events.BeatAcked)
             assert heard.all(events.StreamFailed) == []
 
 
 async def test_a_certificate_that_is_not_trusted(certificate: Certificate) -> None:
-    async with serving(certificate) as site, probing(QUIC, site.target, CALM) as heard:
+    async with serving(certificate) as site, probing(QUIC, site.target) as heard:
         assert "the connection ended" in (await heard.first(events.StreamFailed)).why
 
 
 async def test_a_peer_of_another_application_protocol(certificate: Certificate) -> None:
     async with serving(certificate, "other") as site:
         options: dict[str, Any] = {"roots": certificate.pem}
-        async with probing(QUIC, site.target, CALM, options=options) as heard:
+        async with probing(QUIC, site.target, options=options) as heard:
             assert "the connection ended" in (await heard.first(events.StreamFailed)).why
-        async with probing(QUIC, site.target, CALM, options={**options, "alpn": ("other",)}) as heard:
+        async with probing(QUIC, site.target, options={**options, "alpn": ("other",)}) as heard:
             await heard.first(events.BeatAcked)
 
 
 async def test_a_silent_peer_is_down_and_up_again_when_it_speaks(certificate: Certificate) -> None:
-    async with serving(certificate) as site, probing(QUIC, site.target, options={"roots": certificate.pem}) as heard:
+    async with (
+        serving(certificate) as site,
+        probing(QUIC, site.target, FAST, options={"roots": certificate.pem}) as heard,
+    ):
         await heard.first(events.BeatAcked)
         site.deaf = True
         await heard.verdict(Verdict.DOWN)
@@ -125,7 +128,7 @@ async def test_a_server_that_closes_when_all_is_well_is_no_alarm(certificate: Ce
 async def test_a_server_that_closes_with_an_error(certificate: Certificate) -> None:
     async with (
         serving(certificate) as site,
-        probing(QUIC, site.target, CALM, options={"roots": certificate.pem}) as heard,
+        probing(QUIC, site.target, options={"roots": certificate.pem}) as heard,
     ):
         await heard.first(events.BeatAcked)
         site.connections[0].close(H3_INTERNAL_ERROR)

@@ -8,7 +8,7 @@ import socket
 from grpc_heartbeat import HeartbeatPolicy, events
 from grpc_heartbeat.core.verdicts import Verdict
 from tests.peers import PATIENCE
-from tests.strategies.heard import CALM, probing
+from tests.strategies.heard import probing
 
 
 def target_of(listener: socket.socket | asyncio.Server) -> str:
@@ -34,7 +34,7 @@ async def test_one_connection_is_kept_and_each_probe_makes_one() -> None:
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     async with server:
-        async with probing("tcp", f"tcp://{target_of(server)}", CALM) as heard:
+        async with probing("tcp", f"tcp://{target_of(server)}") as heard:
             await heard.first(events.BeatAcked, 3)
             await heard.until(lambda: len(writers) >= 4 and len(ended) >= 3)
             assert writers[0] not in ended
@@ -44,7 +44,7 @@ async def test_one_connection_is_kept_and_each_probe_makes_one() -> None:
 
 async def test_the_kernel_answers_for_who_never_accepts() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
-        async with probing("tcp", target_of(listener), CALM) as heard:
+        async with probing("tcp", target_of(listener)) as heard:
             await heard.first(events.BeatAcked, 3)
 
 

@@ -17,7 +17,7 @@ from grpc_heartbeat.telemetry.beat_context import PING_SPAN
 from tests.heartbeat.ends import Spans
 from tests.peers import OPTIONS
 from tests.strategies.h2_server import serving
-from tests.strategies.heard import CALM, FAST, probing
+from tests.strategies.heard import FAST, probing
 from tests.telemetry.scrape import Meters
 
 OWN = Identity("asker", "zone-a", "host:1")
@@ -46,7 +46,7 @@ def named(spans: Spans, name: str) -> list[Any]:
 
 async def test_each_probe_is_a_span_with_the_labels_of_heartbeats(spans: Spans) -> None:
     about: dict[str, Any] = {"identity": OWN, "upstream": UPSTREAM, "tracer_provider": spans.provider}
-    async with serving() as server, probing("http2-ping", server.target, CALM, **about) as heard:
+    async with serving() as server, probing("http2-ping", server.target, **about) as heard:
         await heard.first(events.BeatAcked, 3)
     assert spans.started == len(spans.ended)
     beats = named(spans, "http2-ping beat")
@@ -110,7 +110,7 @@ async def test_a_ping_over_grpc_has_a_span_on_each_side_of_one_trace(spans: Span
     board = hb.aio.add_to_server(server, identity=UPSTREAM, tracer_provider=spans.provider)
     target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
-    async with probing("grpc", target, CALM, identity=OWN, tracer_provider=spans.provider) as heard:
+    async with probing("grpc", target, identity=OWN, tracer_provider=spans.provider) as heard:
         await heard.first(events.BeatAcked, 3)
     await server.stop(None)
     board.close()

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -52,14 +53,16 @@ async def child(certificate: Certificate) -> AsyncIterator[tuple[asyncio.subproc
 
 async def settled(heard: dict[str, Heard], answered: dict[str, bool]) -> None:
     """Wait until each strategy finds what is expected; those that are answered go on being answered."""
-    for name, one in heard.items():
-        if not answered[name]:
-            await one.until(lambda one=one: one.prober.snapshot().verdict.convicts, PATIENCE)  # type: ignore[misc]
-    for name, one in heard.items():
+    for name in sorted(heard, key=answered.__getitem__):
         if answered[name]:
-            count = len(one.all(events.BeatAcked)) + 3
-            await one.until(lambda one=one, count=count: len(one.all(events.BeatAcked)) >= count, PATIENCE)  # type: ignore[misc]
-            assert one.prober.snapshot().verdict is Verdict.UP
+            await heard[name].more(events.BeatAcked, 3)
+            await heard[name].until(partial(has, heard[name], Verdict.UP), PATIENCE)
+        else:
+            await heard[name].until(partial(has, heard[name], Verdict.DOWN, Verdict.STUCK), PATIENCE)
+
+
+def has(heard: Heard, *wanted: Verdict) -> bool:
+    return heard.prober.snapshot().verdict in wanted
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP here")
