@@ -2,10 +2,10 @@
 
 What answers is the peer's HTTP/2 library, or that of a proxy before it: PING goes no farther than the connection. A process
 that runs answers also while its application is stuck, if the library has threads of its own. A proxy answers for a server that
-is dead, and counts a connection with PINGs alone as idle.
+is dead, and cuts an idle stream however many PINGs move beside it.
 
 A gRPC server takes PINGs that come more often than it allows, once in five minutes by default, for abuse, and answers
-the third with GOAWAY, ENHANCE_YOUR_CALM. That is obeyed: the next connection is asked half as often. Servers of your own can
+the fourth with GOAWAY, ENHANCE_YOUR_CALM. That is obeyed: the next connection is asked half as often. Servers of your own can
 allow more (``server_options``), and the strategy ``grpc`` is no abuse anywhere.
 """
 

@@ -119,15 +119,18 @@ class StrategyStream:
         try:
             assert self._strategy is not None
             said = await self._strategy.probe(beat)
+            ack = self._ack(beat, Ack(beat.sequence) if said is None else said)
         except Exception as error:
             self._end(error)
-            return
-        ack = said or Ack(beat.sequence)
-        if ack.sender is not None and self._peer is None:
-            self._peer = ack.sender
-            self._say(Hello(ack.sender))
-        interval = max(self._interval, ack.advised_interval)
-        self._say(ack._replace(sequence=beat.sequence, advised_interval=interval, sender=None))
+        else:
+            self._say(ack)
+
+    def _ack(self, beat: Beat, said: Ack) -> Ack:
+        if said.sender is not None and self._peer is None:
+            self._peer = said.sender
+            self._say(Hello(said.sender))
+        interval = max(self._interval, said.advised_interval)
+        return said._replace(sequence=beat.sequence, advised_interval=interval, sender=None)
 
     def _say(self, frame: Frame) -> None:
         if not self._over.done():

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,69 +14,11 @@ from grpc_heartbeat.core.frames import ServingStatus
 from grpc_heartbeat.core.levels import Level
 from grpc_heartbeat.core.verdicts import Verdict
 from tests import aiorun
-from tests.peers import PATIENCE, wait_until
+from tests.peers import PATIENCE
 from tests.strategies.heard import CALM, FAST, Heard, probing
+from tests.strategies.told import Told, failing, never
 
 SLOW = HeartbeatPolicy(interval=0.4, timeout=0.05, misses=50, reconnect_min=0.02, reconnect_max=0.05)
-
-
-class Told:
-    """Makes strategies that do what a test says, and notes what is asked of them."""
-
-    def __init__(self) -> None:
-        self.log: list[str] = []
-        self.lost: strategies.Lost | None = None
-        self.beats: list[strategies.Beat] = []
-        self.in_flight = self.most_in_flight = 0
-        self.on_start: Callable[[], Any] = lambda: None
-        self.on_probe: Callable[[strategies.Beat], Any] = lambda beat: None
-        self.on_stop: Callable[[], Any] = lambda: None
-
-    def __call__(self, target: str) -> _Told:
-        if target != "peer":
-            raise ValueError("target must be 'peer'")
-        self.log.append("made")
-        return _Told(self)
-
-
-class _Told:
-    def __init__(self, told: Told) -> None:
-        self._told = told
-
-    async def start(self, lost: strategies.Lost) -> None:
-        self._told.log.append("start")
-        self._told.lost = lost
-        await _done(self._told.on_start())
-
-    async def probe(self, beat: strategies.Beat) -> strategies.Ack | None:
-        told = self._told
-        told.beats.append(beat)
-        told.in_flight += 1
-        told.most_in_flight = max(told.most_in_flight, told.in_flight)
-        try:
-            said: strategies.Ack | None = await _done(told.on_probe(beat))
-            return said
-        finally:
-            told.in_flight -= 1
-
-    async def stop(self) -> None:
-        self._told.log.append("stop")
-        await _done(self._told.on_stop())
-
-
-async def _done(result: Any) -> Any:
-    return await result if asyncio.iscoroutine(result) or asyncio.isfuture(result) else result
-
-
-def failing(error: Exception) -> Callable[..., Any]:
-    def fail(*_: Any) -> None:
-        raise error
-
-    return fail
-
-
-def never(*_: Any) -> asyncio.Future[None]:
-    return asyncio.get_running_loop().create_future()
 
 
 async def test_beats_are_sent_answered_and_stopped() -> None:
@@ -336,80 +272,9 @@ def test_whatever_happens_each_connection_is_started_and_stopped_once_and_each_b
     assert sent == ended
 
 
-def on_ack(act: Callable[[], None]) -> Callable[[events.Event], None]:
-    return lambda event: act() if isinstance(event, events.BeatAcked) else None
-
-
-def sync_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "grpc-heartbeat-probers"]
-
-
-def test_without_a_loop_there_is_one_thread_for_all_until_the_last_ends() -> None:
-    answered = [threading.Event(), threading.Event()]
-    probers = [strategies.Prober(Told(), "peer", CALM) for _ in answered]
-    for prober, event in zip(probers, answered, strict=True):
-        prober.observers.add(on_ack(event.set))
-    assert sync_threads() == []
-    with probers[0]:
-        with probers[1]:
-            probers[1].start()
-            assert all(event.wait(PATIENCE) for event in answered)
-            assert len(sync_threads()) == 1
-        assert probers[1].snapshot().state == "closed"
-        assert len(sync_threads()) == 1
-        assert probers[0].snapshot().verdict is Verdict.UP
-    assert sync_threads() == []
-    probers[0].close()
-    probers[0].start()
-    assert sync_threads() == []
-
-
-def test_an_observer_may_close_the_last_prober() -> None:
-    prober = strategies.Prober(Told(), "peer", CALM)
-    prober.observers.add(on_ack(prober.close))
-    prober.start()
-    wait_until(lambda: prober.snapshot().state == "closed" and not sync_threads())
-
-
-FORGETFUL = """
-import threading
-from grpc_heartbeat import HeartbeatPolicy, events, strategies
-
-answered = threading.Event()
-prober = strategies.Prober("tcp", "{target}", HeartbeatPolicy(interval=0.05))
-prober.observers.add(lambda event: answered.set() if isinstance(event, events.BeatAcked) else None)
-prober.start()
-print(answered.wait(10))
-"""
-
-
-def test_a_program_that_forgets_to_close_ends_all_the_same() -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
-        program = FORGETFUL.replace("{target}", f"127.0.0.1:{listener.getsockname()[1]}")
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
-    assert (done.stdout, done.stderr) == ("True\n", "")
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_has_no_thread_and_may_start_its_own() -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
-        program = FORGETFUL.replace("{target}", f"127.0.0.1:{listener.getsockname()[1]}") + FORKING
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
-    assert done.stdout == "True\nTrue\nTrue\n"
-
-
-FORKING = """
-import os, sys
-sys.stdout.flush()
-child = os.fork()
-if child == 0:
-    prober.close()  # the parent's
-    answered.clear()
-    own = strategies.Prober("tcp", prober.target, HeartbeatPolicy(interval=0.05))
-    own.observers.add(lambda event: answered.set() if isinstance(event, events.BeatAcked) else None)
-    with own:
-        print(answered.wait(10), flush=True)
-    os._exit(0)
-print(os.waitpid(child, 0)[1] == 0)
-prober.close()
-"""
+@pytest.mark.internal_faults
+async def test_a_probe_that_returns_nonsense_is_a_fault() -> None:
+    told = Told()
+    told.on_probe = lambda beat: 0.25
+    async with probing(told, "peer") as heard:
+        assert "fault of the strategy: AttributeError" in (await heard.first(events.StreamFailed)).why
