@@ -93,5 +93,7 @@ async def test_http2_answers_what_it_must() -> None:
     connection.data_received(b"\0\0\0\4\0\0\0\0\0" + b"\0\0\x08\6\0\0\0\0\0" + b"question")
     assert bytes(sent) == b"\0\0\0\4\1\0\0\0\0" + b"\0\0\x08\6\1\0\0\0\0" + b"question"
     asked = connection.ping(7)
-    connection.data_received(b"\0\0\x08\6\1\0\0\0\0" + bytes(sent[-8:]))
+    for byte in b"\0\0\x08\6\1\0\0\0\0" + bytes(sent[-8:]):
+        assert not asked.done()
+        connection.data_received(bytes([byte]))
     await asyncio.wait_for(asked, 1)
