@@ -149,14 +149,18 @@ def _strategy_of(arguments: argparse.Namespace) -> StrategyProbe:
         arguments.usage_error("--strategy takes no --tls and no --service; TLS is asked for by https:// or wss://")
     given = {"roots": arguments.cacert, "server_name": arguments.authority}
     options = {name: value for name, value in given.items() if value is not None}
-    return _checked(arguments, partial(choose, arguments.strategy, options))
+    try:
+        return _checked(arguments, partial(choose, arguments.strategy, options))
+    except LookupError as error:
+        arguments.usage_error(f"argument --strategy: {error}")
+        raise
 
 
 def _checked(arguments: argparse.Namespace, parse: Callable[[str], T]) -> T:
     """Return what ``parse`` makes of the target; ends the process with what it says if that is an error."""
     try:
         return parse(arguments.target)
-    except (LookupError, ValueError) as error:
+    except ValueError as error:
         arguments.usage_error(f"argument HOST:PORT: {error}")
         raise
 

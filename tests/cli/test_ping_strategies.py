@@ -84,7 +84,7 @@ def test_an_interrupt_ends_it_with_the_summary(heartbeat_server: str) -> None:
     [
         (
             ("--strategy", "http2", "a:1"),
-            "there is no strategy 'http2' (did you mean 'http2-ping'?); known: grpc, http2-ping",
+            "argument --strategy: there is no strategy 'http2' (did you mean 'http2-ping'?); known: grpc, http2-ping",
         ),
         (("--strategy", "tcp", "ws://a"), "target 'ws://a' must begin with tcp://, not ws://"),
         (("--strategy", "websocket-ping", "a:1"), "target 'a:1' must begin with ws:// or wss://"),
