@@ -16,7 +16,7 @@ import grpc.aio
 import pytest
 
 import grpc_heartbeat as hb
-from grpc_heartbeat import events
+from grpc_heartbeat import events, strategies
 from tests.peers import OPTIONS, PATIENCE, handlers, path, wait_until
 
 SYNC_NAMES = {
@@ -64,6 +64,25 @@ SHARED = {
     "server_options",
     "wrap_channel",
 }
+STRATEGY_NAMES = {
+    "Ack",
+    "Beat",
+    "Factory",
+    "LeftError",
+    "Lost",
+    "LostError",
+    "MissingExtraError",
+    "Prober",
+    "RefusedError",
+    "Strategy",
+    "StrategyError",
+    "UnknownStrategyError",
+    "aio",
+    "get",
+    "names",
+    "register",
+    "unregister",
+}
 POLICY = hb.HeartbeatPolicy(interval=0.05)
 IDENTITY = hb.Identity(service="asker", zone="zone-a")
 
@@ -71,7 +90,8 @@ IDENTITY = hb.Identity(service="asker", zone="zone-a")
 def test_the_names_of_both_faces() -> None:
     assert set(hb.__all__) == SYNC_NAMES
     assert set(hb.aio.__all__) == SHARED
-    for module in (hb, hb.aio, hb.deadline, hb.debug, hb.errors, events):
+    assert set(strategies.__all__) == STRATEGY_NAMES
+    for module in (hb, hb.aio, hb.deadline, hb.debug, hb.errors, events, strategies, strategies.aio):
         assert all(hasattr(module, name) for name in module.__all__)
 
 
@@ -84,6 +104,11 @@ def test_channels_take_grpcs_arguments_in_grpcs_order(name: str, ours: Any, thei
     added = [parameter for parameter in mine.values() if parameter.name not in reference]
     assert [parameter.name for parameter in added] == ["timeouts", "heartbeat", "identity", "name", "inband", "breaker"]
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in added)
+
+
+def test_both_probers_take_the_same_arguments() -> None:
+    sync, aio = (inspect.signature(face) for face in (strategies.Prober, strategies.aio.Prober))
+    assert sync.parameters == aio.parameters
 
 
 @pytest.mark.parametrize("name", sorted(SHARED - {"Channel", "PooledChannel"}))

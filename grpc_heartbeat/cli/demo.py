@@ -11,7 +11,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from grpc_heartbeat.cli.extras import require
+from grpc_heartbeat._extras import require
 from grpc_heartbeat.config import check_seconds
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ import time
 from array import array
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from grpc_heartbeat.cli.probe import Answered, Lost, Probe
+from grpc_heartbeat.cli.probe import Answered, Asked, Lost, Probe
 from grpc_heartbeat.cli.quiet import native_log_silenced
 from grpc_heartbeat.cli.report import JsonReporter, Reporter, TextReporter
 from grpc_heartbeat.cli.schedule import Schedule
@@ -25,6 +26,7 @@ from grpc_heartbeat.config import check_seconds
 
 if TYPE_CHECKING:
     from grpc_heartbeat.cli.app import SubParsers
+    from grpc_heartbeat.cli.strategy_probe import StrategyProbe
 
 T = TypeVar("T")
 
@@ -36,7 +38,8 @@ _DESCRIPTION = """\
 Send beats to a gRPC server and print the round-trip time of each, then the loss and the spread.
 The server is asked by grpc_heartbeat.v1.Heartbeat/Ping; one that does not have it is asked by
 grpc.health.v1.Health/Check; one that has neither still answers UNIMPLEMENTED, which is counted.
-p95 is by nearest rank: a time that was measured, not interpolated."""
+p95 is by nearest rank: a time that was measured, not interpolated.
+With --strategy peers of other kinds are asked, each in its own protocol: host:port, https://… or wss://… as fits."""
 
 _EPILOG = "Exit status: 0 if any beat was answered, 1 if none was, 2 for a wrong command line."
 
@@ -49,6 +52,19 @@ class Plan:
     timeout: float
     count: int | None
     deadline: float | None
+
+
+class Beater(Protocol):
+    """What sends the beats of a series."""
+
+    @property
+    def level(self) -> Asked:
+        """How the peer is asked now."""
+        ...
+
+    async def beat(self, sequence: int, timeout: float) -> Answered | Lost:
+        """Send a beat; wait at most ``timeout`` seconds for its answer."""
+        ...
 
 
 @dataclass(slots=True)
@@ -75,7 +91,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "ping", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.set_defaults(usage_error=parser.error)
-    parser.add_argument("target", metavar="HOST:PORT", type=_argument(check_address), help="the server; [IPv6]:PORT")
+    parser.add_argument("target", metavar="HOST:PORT", help="the server; [IPv6]:PORT; what a strategy understands")
     pace = parser.add_argument_group("pace")
     pace.add_argument("-c", "--count", type=_argument(_count), help="stop after this many beats")
     pace.add_argument(
@@ -93,6 +109,7 @@ def add_parser(subparsers: SubParsers) -> None:
         "-w", "--deadline", type=_argument(_duration), metavar="S", help="seconds after which to stop in any case"
     )
     peer = parser.add_argument_group("what to ask")
+    peer.add_argument("--strategy", metavar="NAME", help="ask in another way, such as http2-ping or websocket-ping")
     peer.add_argument(
         "--service", type=_argument(check_text), metavar="NAME", help="ask grpc.health.v1 about this service"
     )
@@ -113,14 +130,44 @@ def add_parser(subparsers: SubParsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ping as the command line says and return the exit status."""
-    if arguments.cacert is not None and not arguments.tls:
-        arguments.usage_error("--cacert needs --tls")
-    target = Target(arguments.target, arguments.tls, arguments.cacert, arguments.authority)
     plan = Plan(arguments.interval, arguments.timeout, arguments.count, arguments.deadline)
     reporter: Reporter = (JsonReporter if arguments.json else TextReporter)(quiet=arguments.quiet)
+    if arguments.strategy is not None:
+        work = ping_by(_strategy_of(arguments), arguments.target, plan, reporter)
+    else:
+        work = ping(_target_of(arguments), plan, reporter, service=arguments.service)
     with native_log_silenced():
-        summary = asyncio.run(ping(target, plan, reporter, service=arguments.service))
+        summary = asyncio.run(work)
     return 0 if summary.received else 1
+
+
+def _target_of(arguments: argparse.Namespace) -> Target:
+    if arguments.cacert is not None and not arguments.tls:
+        arguments.usage_error("--cacert needs --tls")
+    return Target(_checked(arguments, check_address), arguments.tls, arguments.cacert, arguments.authority)
+
+
+def _strategy_of(arguments: argparse.Namespace) -> StrategyProbe:
+    from grpc_heartbeat.cli.strategy_probe import choose
+
+    if arguments.tls or arguments.service is not None:
+        arguments.usage_error("--strategy takes no --tls and no --service; TLS is asked for by https:// or wss://")
+    given = {"roots": arguments.cacert, "server_name": arguments.authority}
+    options = {name: value for name, value in given.items() if value is not None}
+    try:
+        return _checked(arguments, partial(choose, arguments.strategy, options))
+    except LookupError as error:
+        arguments.usage_error(f"argument --strategy: {error}")
+        raise
+
+
+def _checked(arguments: argparse.Namespace, parse: Callable[[str], T]) -> T:
+    """Return what ``parse`` makes of the target; ends the process with what it says if that is an error."""
+    try:
+        return parse(arguments.target)
+    except ValueError as error:
+        arguments.usage_error(f"argument HOST:PORT: {error}")
+        raise
 
 
 async def ping(target: Target, plan: Plan, reporter: Reporter, *, service: str | None = None) -> Summary:
@@ -128,18 +175,28 @@ async def ping(target: Target, plan: Plan, reporter: Reporter, *, service: str |
 
     Must run in the main thread, because it handles SIGINT.
     """
-    tally = Tally()
     async with target.open(plan.timeout * CONNECT_SHARE) as channel:
         probe = Probe(channel, service=service, tls=target.tls, on_step_down=reporter.stepped_down)
-        await _until_interrupted(_beats(target, probe, plan, tally, reporter))
-        summary = tally.summary()
-        reporter.finished(target.address, probe.level, summary)
+        return await _series(target.address, probe, plan, reporter)
+
+
+async def ping_by(probe: StrategyProbe, target: str, plan: Plan, reporter: Reporter) -> Summary:
+    """As :func:`ping`, by a strategy."""
+    async with probe:
+        return await _series(target, probe, plan, reporter)
+
+
+async def _series(target: str, probe: Beater, plan: Plan, reporter: Reporter) -> Summary:
+    tally = Tally()
+    await _until_interrupted(_beats(target, probe, plan, tally, reporter))
+    summary = tally.summary()
+    reporter.finished(target, probe.level, summary)
     return summary
 
 
-async def _beats(target: Target, probe: Probe, plan: Plan, tally: Tally, reporter: Reporter) -> None:
+async def _beats(target: str, probe: Beater, plan: Plan, tally: Tally, reporter: Reporter) -> None:
     """Send beats as planned. The first output comes from here, when an interrupt is already handled."""
-    reporter.started(target.address, probe.level)
+    reporter.started(target, probe.level)
     origin = due = time.monotonic()
     schedule = Schedule(origin, plan.interval)
     end = math.inf if plan.deadline is None else origin + plan.deadline

@@ -21,7 +21,7 @@ import enum
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -39,6 +39,20 @@ class Level(enum.Enum):
     BARE = "bare gRPC"
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What the peer is asked by where that is a strategy, in the place of a :class:`Level`."""
+
+    name: str
+
+    @property
+    def value(self) -> str:
+        """The strategy's name, for reports."""
+        return self.name
+
+
+Asked: TypeAlias = Level | Way
+
 _NEXT_LEVEL = {Level.HEARTBEAT: Level.HEALTH, Level.HEALTH: Level.BARE}
 
 
@@ -46,7 +60,8 @@ _NEXT_LEVEL = {Level.HEARTBEAT: Level.HEALTH, Level.HEALTH: Level.BARE}
 class Reply:
     """What an answer says about the peer: its status, and with a heartbeat who it is and how busy (see ``Load``).
 
-    ``status`` is a serving status, or the code of a call that the server refused; then ``message`` says more.
+    ``status`` is a serving status, or the code of a call that the server refused; then ``message`` says more. It is empty where
+    the answer has no words for it.
     """
 
     status: str
@@ -59,20 +74,20 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A beat that a gRPC server answered ``round_trip`` seconds after it was sent."""
+    """A beat that a peer answered ``round_trip`` seconds after it was sent."""
 
     sequence: int
-    level: Level
+    level: Asked
     round_trip: float
     reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A beat that no gRPC server answered, the status of the call, and why in one line."""
+    """A beat that nobody answered, the status of the call, and why in one line."""
 
     sequence: int
-    level: Level
+    level: Asked
     code: str
     reason: str
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any, Protocol, TextIO
 
 from grpc_heartbeat.cli.explain import shorten
-from grpc_heartbeat.cli.probe import Answered, Level, Lost
+from grpc_heartbeat.cli.probe import Answered, Asked, Level, Lost
 from grpc_heartbeat.cli.summary import Summary
 
 _PHRASES = {
@@ -17,10 +17,14 @@ _PHRASES = {
 }
 
 
+def _phrase(asked: Asked) -> str:
+    return _PHRASES[asked] if isinstance(asked, Level) else f"by the strategy {asked.name}"
+
+
 class Reporter(Protocol):
     """What a ``ping`` tells while it runs."""
 
-    def started(self, target: str, level: Level) -> None:
+    def started(self, target: str, level: Asked) -> None:
         """Before the first beat."""
 
     def stepped_down(self, missing: Level, now_used: Level) -> None:
@@ -29,7 +33,7 @@ class Reporter(Protocol):
     def beat(self, result: Answered | Lost) -> None:
         """After each beat."""
 
-    def finished(self, target: str, level: Level, summary: Summary) -> None:
+    def finished(self, target: str, level: Asked, summary: Summary) -> None:
         """Once, at the end."""
 
 
@@ -40,25 +44,25 @@ class TextReporter:
         self._quiet = quiet
         self._out = sys.stdout if out is None else out
 
-    def started(self, target: str, level: Level) -> None:
+    def started(self, target: str, level: Asked) -> None:
         """Print which server is asked what."""
-        self._print(f"PING {target} {_PHRASES[level]}")
+        self._print(f"PING {target} {_phrase(level)}")
 
     def stepped_down(self, missing: Level, now_used: Level) -> None:
         """Print that a level is missing, once per level."""
         if not self._quiet:
-            self._print(f"the server has no {missing.value}: going on {_PHRASES[now_used]}")
+            self._print(f"the server has no {missing.value}: going on {_phrase(now_used)}")
 
     def beat(self, result: Answered | Lost) -> None:
         """Print one beat."""
         if not self._quiet:
             self._print(_answered_line(result) if isinstance(result, Answered) else _lost_line(result))
 
-    def finished(self, target: str, level: Level, summary: Summary) -> None:
+    def finished(self, target: str, level: Asked, summary: Summary) -> None:
         """Print the statistics."""
         self._print(f"\n--- {target} statistics ---")
         self._print(
-            f"{summary.sent} sent, {summary.received} received, {summary.loss_percent:.3g} % loss, {_PHRASES[level]}"
+            f"{summary.sent} sent, {summary.received} received, {summary.loss_percent:.3g} % loss, {_phrase(level)}"
         )
         if summary.spread is not None:
             spread = summary.spread
@@ -76,7 +80,7 @@ class JsonReporter:
         self._quiet = quiet
         self._out = sys.stdout if out is None else out
 
-    def started(self, target: str, level: Level) -> None:
+    def started(self, target: str, level: Asked) -> None:
         """Print the target and the method."""
         self._print({"type": "start", "target": target, "level": level.name.lower(), "method": level.value})
 
@@ -98,7 +102,7 @@ class JsonReporter:
         said = {"status": reply.status, "message": reply.message, "peer": peer, "load": reply.load}
         self._print({**common, "answered": True, "rtt_ms": _rounded_millis(result.round_trip), **said})
 
-    def finished(self, target: str, level: Level, summary: Summary) -> None:
+    def finished(self, target: str, level: Asked, summary: Summary) -> None:
         """Print the statistics; the round-trip times are null when nothing was answered."""
         spread = summary.spread
         self._print(
@@ -122,7 +126,9 @@ class JsonReporter:
 
 def _answered_line(result: Answered) -> str:
     reply = result.reply
-    words = [f"seq={result.sequence}", f"time={_millis(result.round_trip)} ms", reply.status]
+    words = [f"seq={result.sequence}", f"time={_millis(result.round_trip)} ms"]
+    if reply.status:
+        words.append(reply.status)
     if reply.message:
         words.append(f"({reply.message})")
     peer = (("service", reply.service), ("zone", reply.zone), ("instance", reply.instance))

@@ -95,6 +95,11 @@ class HeartbeatClient:
         """Excuse the peer for ``pauses`` from now on. To be called before the first stream, by who learns late of its loop."""
         self._judge.pauses = pauses
 
+    def begin_at(self, level: Level) -> None:
+        """Ask the peer at ``level`` first, instead of by heartbeats. To be called before the first stream."""
+        self._levels.begin_at(level)
+        self._status.level = level
+
     @property
     def level(self) -> Level:
         """How the stream that is opened, or open, asks the peer."""

@@ -58,7 +58,8 @@ class HeartbeatSnapshot:
     missed since the last echo. ``peer``, ``serving``, ``load``: as the peer last said. ``streams``: streams that opened.
     ``last_error``: why the last stream ended, or ``""``. ``failures``: streams that failed since the last echo.
 
-    ``level``: how the peer is asked, which depends on what it knows; below ``HEARTBEAT`` the beats are health Checks.
+    ``level``: how the peer is asked, which depends on what it knows; below ``HEARTBEAT`` the beats are health Checks, and with
+    ``STRATEGY`` whatever a strategy makes of them.
 
     ``verdict``: what is thought of the peer, from ``verdict_since`` on, because of ``why``. ``write``, ``echo``: whether what
     we send is taken, and answered in time; ``operational``: whether both are. ``phi``: how suspicious the silence is now, 0
@@ -107,7 +108,6 @@ class HeartbeatStatus:
         "_last",
         "_last_error",
         "_late_echoes",
-        "_level",
         "_missed",
         "_misses",
         "_over",
@@ -117,6 +117,7 @@ class HeartbeatStatus:
         "_serving",
         "_since",
         "_streams",
+        "level",
     )
 
     def __init__(self, now: float) -> None:
@@ -128,7 +129,7 @@ class HeartbeatStatus:
         self._beats = self._acked = self._missed = self._misses = self._late_echoes = 0
         self._streams = self._sequence = self._failures = 0
         self._last_error = ""
-        self._level = Level.HEARTBEAT
+        self.level = Level.HEARTBEAT
         self._serving = ServingStatus.UNKNOWN
 
     @property
@@ -164,7 +165,7 @@ class HeartbeatStatus:
             judgement.echo,
             judgement.phi,
             judgement.suspended,
-            self._level,
+            self.level,
         )
 
     def apply(self, event: Event, verdict: Verdict) -> None:
@@ -215,7 +216,7 @@ class HeartbeatStatus:
         elif isinstance(event, ServingTold):
             self._serving = event.status
         elif isinstance(event, LevelChanged):
-            self._level = event.level
+            self.level = event.level
         elif isinstance(event, PeerIdentified):
             self._peer = event.identity
         elif isinstance(event, StreamFailed):

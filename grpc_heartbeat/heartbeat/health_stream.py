@@ -112,7 +112,7 @@ class HealthStream:
         if code in _OUT_OF_TIME or self._ending.locked():
             return
         known = code is grpc.StatusCode.OK
-        self._ack(sequence, _status_of(data) if known else ServingStatus.UNKNOWN)
+        self._ack(sequence, status_of(data) if known else ServingStatus.UNKNOWN)
         if known and lowest:
             self.cut_off(self, "the peer knows more than it did")
 
@@ -136,7 +136,7 @@ class HealthStream:
 
     def received(self, stream: Stream, data: bytes) -> None:
         if not self._ending.locked():
-            self._ack(0, _status_of(data))
+            self._ack(0, status_of(data))
 
     def written(self, stream: Stream, number: int) -> None:
         """Ignore it: nothing is waited for."""
@@ -153,7 +153,7 @@ class HealthStream:
             self._listener.channel_closed(self, error)
 
 
-def _status_of(data: bytes) -> ServingStatus:
+def status_of(data: bytes) -> ServingStatus:
     """Return what a HealthCheckResponse says; UNKNOWN for a service that is not known, and for what is none."""
     try:
         return _SERVING.get(health_pb2.HealthCheckResponse.FromString(data).status, ServingStatus.UNKNOWN)

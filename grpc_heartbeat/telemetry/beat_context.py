@@ -30,6 +30,12 @@ def own(identity: Identity, method: str) -> Mapping[str, str]:
     }
 
 
+def of_strategy(identity: Identity, strategy: str) -> Mapping[str, str]:
+    """Return the attributes that say who makes the span of a beat that is no RPC of ours, and over what it is sent."""
+    attributes = {name: value for name, value in own(identity, "").items() if not name.startswith("rpc.")}
+    return {**attributes, "heartbeat.strategy": strategy}
+
+
 def of_peer(identity: Identity) -> dict[str, str]:
     """Return the attributes that say who is on the other side."""
     return {"service.peer.name": identity.service, "heartbeat.peer.zone": identity.zone}

@@ -22,6 +22,9 @@ A missed beat's span has an error status and an event "heartbeat.missed". The sp
 has an event "heartbeat.reconnect", which says why that one ended, and a link to its opening. Verdicts and breaker have spans of
 their own (``verdict_spans.py``).
 
+The beats of a strategy (``strategies/``) are not RPCs: their spans are named by the strategy, ``http2-ping beat`` for example,
+and have ``heartbeat.strategy`` instead of the two of ``rpc``; zone and service of the other side are those that its owner gave.
+
 A span whose provider is the API's no-op has no valid context: nothing is sent then, and the server starts a trace of its own.
 """
 
@@ -51,12 +54,11 @@ from grpc_heartbeat.core.heartbeat_events import (
 )
 from grpc_heartbeat.core.sampling import BeatSampler, Sampling
 from grpc_heartbeat.telemetry.beat_context import (
-    BEAT_SPAN,
     KEEPALIVE,
-    OPEN_SPAN,
     SCOPE,
     encode,
     of_peer,
+    of_strategy,
     own,
 )
 from grpc_heartbeat.telemetry.verdict_spans import CHANGES, tell
@@ -83,13 +85,22 @@ class BeatTracing:
 
     Args:
         tracer_provider: OpenTelemetry's. Default: the global one, also if it is set later.
+        strategy: The name of the strategy that sends the beats. Default, ``""``: they are heartbeats.
     """
 
     def __init__(
-        self, identity: Identity, beat_type: BeatType, tracer_provider: trace.TracerProvider | None = None
+        self,
+        identity: Identity,
+        beat_type: BeatType,
+        tracer_provider: trace.TracerProvider | None = None,
+        strategy: str = "",
     ) -> None:
         self.tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
-        self.attributes = {**own(identity, KEEPALIVE), "heartbeat.type": beat_type}
+        self.subject = strategy or KEEPALIVE
+        """What the names of the spans begin with."""
+        self.beat_span = f"{self.subject} beat"
+        named = of_strategy(identity, strategy) if strategy else own(identity, KEEPALIVE)
+        self.attributes = {**named, "heartbeat.type": beat_type}
         self.peer: dict[str, str] = {}
         """What is known of the other side."""
         self.opened: SpanContext | None = None
@@ -120,7 +131,7 @@ class BeatTracing:
                 self._sampling.notable = True
             try:
                 links = [Link(context) for context in (self.opened, self._last) if context is not None]
-                tell(self.tracer, event, {**self.attributes, **self.peer}, links)
+                tell(self.tracer, event, {**self.attributes, **self.peer}, links, self.subject)
             except Exception as error:
                 _faults.record("telemetry.beats.changed", error)
 
@@ -152,7 +163,7 @@ class ClientBeats:
         self, sequence: int, start_time: int | None = None, extra: Mapping[str, str] = MappingProxyType({})
     ) -> Span:
         span = self._tracing.tracer.start_span(
-            BEAT_SPAN,
+            self._tracing.beat_span,
             context=Context(),
             kind=SpanKind.CLIENT,
             attributes={**self._attributes, "heartbeat.sequence": sequence, **extra},
@@ -195,7 +206,7 @@ class ClientBeats:
         tracing = self._tracing
         links = [] if tracing.opened is None else [Link(tracing.opened)]
         self._open = tracing.tracer.start_span(
-            OPEN_SPAN, context=Context(), kind=SpanKind.CLIENT, attributes=self._attributes, links=links
+            f"{tracing.subject} open", context=Context(), kind=SpanKind.CLIENT, attributes=self._attributes, links=links
         )
         if tracing.ended is not None:
             why, cause = tracing.ended

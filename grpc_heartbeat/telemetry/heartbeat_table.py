@@ -25,7 +25,8 @@ NAMES = ("service", "type", "zone")
 
 STATES: tuple[str, ...] = get_args(HeartbeatState)
 VERDICTS = tuple(verdict.value for verdict in Verdict)
-LEVELS = tuple(level.value for level in Level)
+LEVELS = tuple(level.value for level in Level if level is not Level.STRATEGY)
+"""Those that are counted also where nobody is asked like that; who uses no strategies sees none of them."""
 SIDES = tuple((side, state.name.lower()) for side in ("write", "echo") for state in Side)
 BREAKERS = ("open", "half-open")
 
@@ -137,7 +138,7 @@ class HeartbeatTable:
             counts = dict.fromkeys(values, 0)
             for line, known in lines:
                 for value in of(line, known):
-                    counts[value] += 1
+                    counts[value] = counts.get(value, 0) + 1
             for value, count in counts.items():
                 yield {**labels, name: value}, count
 

@@ -78,9 +78,12 @@ CHANGES: Mapping[type[Event], Callable[[Any], Told]] = {
 }
 
 
-def tell(tracer: Tracer, event: Event, attributes: Mapping[str, Any], links: Sequence[Link]) -> None:
-    """Make the span of ``event``, which is of one of the kinds in ``CHANGES``."""
+def tell(
+    tracer: Tracer, event: Event, attributes: Mapping[str, Any], links: Sequence[Link], subject: str = KEEPALIVE
+) -> None:
+    """Make the span of ``event``, which is of one of the kinds in ``CHANGES``; ``subject``: what its name begins with."""
     name, values, error = CHANGES[type(event)](event)
+    name = subject + name.removeprefix(KEEPALIVE)
     named = {f"heartbeat.{key}": value for key, value in values.items()}
     if error:
         named["error.type"] = error

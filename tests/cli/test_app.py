@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from grpc_heartbeat._extras import MissingExtraError, require
 from grpc_heartbeat.cli import main
 from grpc_heartbeat.cli.app import COMMANDS, Command
-from grpc_heartbeat.cli.extras import MissingExtraError, require
 from tests.cli.conftest import command_environment, command_line
 
 GREET = """
@@ -20,7 +20,7 @@ def add_parser(subparsers):
 
 def run(arguments):
     if arguments.status == 77:
-        from grpc_heartbeat.cli.extras import require
+        from grpc_heartbeat._extras import require
         require("surely_absent.part", extra="cli")
     if arguments.status == 88:
         raise KeyboardInterrupt

@@ -12,7 +12,7 @@ from grpc_heartbeat.core.heartbeat_client import HeartbeatClient
 from grpc_heartbeat.core.heartbeat_events import LevelChanged, ServingTold, StreamFailed
 from grpc_heartbeat.core.levels import RETRY_AFTER, Level, Levels
 
-LADDER = list(Level)
+LADDER: list[Level] = [level for level in Level if level is not Level.STRATEGY]
 IDENTITY = Identity("service", "zone", "instance")
 
 
@@ -44,6 +44,23 @@ def test_below_the_lowest_there_is_nothing() -> None:
     settle(levels, Level.TRANSPORT)
     assert not levels.unsupported()
     assert not levels.steps_down
+
+
+def test_a_strategy_is_no_step_of_the_ladder() -> None:
+    levels = make()
+    levels.begin_at(Level.STRATEGY)
+    for _ in range(2):
+        assert levels.opening() is Level.STRATEGY
+        assert levels.opened(0.0) is None
+        assert levels.retry_at is None
+        assert not levels.unsupported()
+        assert not levels.steps_down
+
+
+def test_a_heartbeat_that_begins_at_a_strategy_says_so_from_the_start() -> None:
+    client = HeartbeatClient(HeartbeatPolicy(), IDENTITY, 0.0, lambda: 0.5)
+    client.begin_at(Level.STRATEGY)
+    assert (client.level, client.snapshot.level) == (Level.STRATEGY, Level.STRATEGY)
 
 
 def test_who_wants_no_fallback_gets_none() -> None:

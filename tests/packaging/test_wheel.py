@@ -17,8 +17,9 @@ from tests.packaging import readme, wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-NEEDS_EXTRA = ("grpc_heartbeat.cli", "grpc_heartbeat.demo")
-"""The packages that may need more than the core installation."""
+STRATEGIES = tuple(f"grpc_heartbeat.strategies.{name}" for name in ("http2", "quic", "websocket"))
+NEEDS_EXTRA = ("grpc_heartbeat.cli", "grpc_heartbeat.demo", *STRATEGIES)
+"""What may need more than the core installation."""
 
 IMPORT_ALL = f"""
 import importlib, pkgutil
@@ -102,6 +103,20 @@ def test_every_module_imports_with_the_core_dependencies(python: Path, tmp_path:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(python.parent.parent)), "the wheel must be imported, not the checkout"
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("http2-ping", "h2"), ("quic-ping", "aioquic"), ("websocket-ping", "websockets")]
+)
+def test_a_strategy_whose_library_is_missing_names_the_extra(
+    python: Path, tmp_path: Path, name: str, package: str
+) -> None:
+    command = [str(python), "-m", "grpc_heartbeat.cli", "ping", "--strategy", name, "localhost:1"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    said = f"grpc-heartbeat: this needs the package '{package}': pip install 'grpc-heartbeat[strategies]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
 def test_readme_server_and_client_run(python: Path, tmp_path: Path) -> None:

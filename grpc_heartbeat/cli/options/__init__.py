@@ -10,7 +10,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from grpc_heartbeat.cli.extras import require
+from grpc_heartbeat._extras import require
 from grpc_heartbeat.cli.options.files import Source, WrongFile, read
 from grpc_heartbeat.cli.options.lines import plain_lines
 from grpc_heartbeat.cli.options.show import rows

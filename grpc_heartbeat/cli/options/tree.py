@@ -8,7 +8,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
-from grpc_heartbeat.cli.extras import require
+from grpc_heartbeat._extras import require
 
 MAX_DEPTH = 20
 
