@@ -51,6 +51,7 @@ class Command:
 COMMANDS = (
     Command("ping", "grpc_heartbeat.cli.ping", "measure the round-trip time to a gRPC server, and its health"),
     Command("options", "grpc_heartbeat.cli.options", "check channel options before they bite, and show profiles"),
+    Command("contract", "grpc_heartbeat.cli.contract", "check the time-outs that services declare, and show them"),
     Command("demo", "grpc_heartbeat.cli.demo", "show deadlines and heartbeats between three processes"),
 )
 

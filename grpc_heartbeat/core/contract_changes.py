@@ -1,0 +1,49 @@
+"""What became of the contracts that a baseline had: a change may break clients that were written against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from grpc_heartbeat.core.contract import SAID, Finding, MethodContract, Place, Said, Severity, longer, say
+from grpc_heartbeat.core.contract_rules import is_foreign
+
+MUCH = 2.0
+"""Factor above which a change is remarkable in either direction."""
+
+_RENEW = "keep it, or agree with the clients and renew the baseline"
+
+
+def change_findings(now: Mapping[str, MethodContract], before: Mapping[str, MethodContract]) -> Iterator[Finding]:
+    """Compare the contracts of a baseline with those of now. New methods and new contracts break nobody."""
+    for method, old in before.items():
+        if not old.declared or is_foreign(method):
+            continue
+        new = now.get(method)
+        if new is None:
+            what = "the baseline has this method, the descriptors do not"
+            place = None if old.place is None else Place(old.place.file)
+            yield Finding("error", "contract-removed", method, what, _RENEW, place)
+        elif not new.declared:
+            what = "it had a contract in the baseline and has none"
+            yield Finding("error", "contract-removed", method, what, _RENEW, new.place)
+        else:
+            for name in SAID:
+                yield from _changed(name, new, getattr(old, name), getattr(new, name))
+
+
+def _changed(name: Said, contract: MethodContract, old: float | None, new: float | None) -> Iterator[Finding]:
+    if old is None:
+        return
+    found: tuple[Severity, str, str] | None = None
+    if new is None:
+        severity: Severity = "error" if name == "total" else "warning"
+        found = severity, "limit-removed", f"its {name} was {say(old)} in the baseline and is not said any more"
+    elif name == "total" and longer(old, new):
+        what = f"its total was {say(old)} in the baseline and is {say(new)}: calls that succeeded may fail"
+        found = "error", "total-shortened", what
+    elif longer(new, old * MUCH) or longer(old, new * MUCH):
+        what = f"its {name} was {say(old)} in the baseline and is {say(new)}: more than {MUCH:g} times as "
+        found = "warning", "changed-much", what + ("long" if new > old else "short")
+    if found is not None:
+        severity, rule, message = found
+        yield Finding(severity, rule, contract.method, message, _RENEW, contract.place)
