@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from grpc_heartbeat.core.contract import SAID, Finding, MethodContract, Place, Said, Severity, longer, say
 from grpc_heartbeat.core.contract_rules import is_foreign
 
-MUCH = 2.0
+MUCH = 2
 """Factor above which a change is remarkable in either direction."""
 
 _RENEW = "keep it, or agree with the clients and renew the baseline"
@@ -42,8 +42,8 @@ def _changed(name: Said, contract: MethodContract, old: float | None, new: float
         what = f"its total was {say(old)} in the baseline and is {say(new)}: calls that succeeded may fail"
         found = "error", "total-shortened", what
     elif longer(new, old * MUCH) or longer(old, new * MUCH):
-        what = f"its {name} was {say(old)} in the baseline and is {say(new)}: more than {MUCH:g} times as "
-        found = "warning", "changed-much", what + ("long" if new > old else "short")
+        much = "more than twice" if new > old else "less than half"
+        found = "warning", "changed-much", f"its {name} was {say(old)} in the baseline and is {say(new)}: {much} as long"
     if found is not None:
         severity, rule, message = found
         yield Finding(severity, rule, contract.method, message, _RENEW, contract.place)
