@@ -56,8 +56,8 @@ def stale(fresh: Path) -> list[str]:
         if path == DESCRIPTORS:
             lines += [] if committed == wanted else [f"{path} differs"]
             continue
-        sides = (text.decode().splitlines() for text in (committed, wanted))
-        lines += difflib.unified_diff(*sides, f"{path} (committed)", f"{path} (generated)", lineterm="")
+        old, new = committed.decode().splitlines(), wanted.decode().splitlines()
+        lines += difflib.unified_diff(old, new, f"{path} (committed)", f"{path} (generated)", lineterm="")
     return lines
 
 

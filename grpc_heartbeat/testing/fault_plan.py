@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from random import Random
+from hashlib import blake2b
 from types import MappingProxyType
 
 import grpc
@@ -117,7 +117,8 @@ class FaultPlan:
         fault = self.fault(method)
         if fault is None or fault.share >= 1:
             return fault is not None
-        return Random(f"{self.seed}:{method.removeprefix('/')}:{number}").random() < fault.share
+        drawn = blake2b(f"{self.seed}:{method.removeprefix('/')}:{number}".encode(), digest_size=8).digest()
+        return int.from_bytes(drawn, "big") < fault.share * 2**64
 
 
 def _check_fault(name: str, fault: object) -> None:

@@ -16,7 +16,7 @@ from grpc_heartbeat.core.contract import Finding, in_order, longer, say
 from tests.contract.shop import PLACE, WATCH, method, shop
 
 SECONDS = st.integers(1, 10**6).map(lambda milliseconds: milliseconds / 1000)
-STREAM = {"streams_responses": True}
+STREAM: dict[str, Any] = {"streams_responses": True}
 
 
 def check(*contracts: MethodContract, **more: Any) -> list[str]:
