@@ -126,12 +126,14 @@ class PlainRpc:
         if task is not None:
             task.add_done_callback(lambda _: self._over.set())
 
-    def before(self, context: Any) -> None:
-        """Do what comes before the handler. Raises where the handler is not to run."""
+    def before(self, context: Any) -> bool:
+        """Do what comes before the handler; return whether it is to run. Raises if the RPC is over."""
         fault = self._fault
         self._wait(None if fault.never_answer else fault.delay)
-        if fault.code is not None:
-            context.abort(fault.code, fault.said(self._method))
+        if fault.code is None:
+            return True
+        context.abort(fault.code, fault.said(self._method))  # in grpcio 1.66 this returns
+        return False
 
     def before_message(self) -> None:
         """Do what comes before a response message. Raises where it is not to be sent."""
@@ -144,7 +146,8 @@ class PlainRpc:
 
 def _plain_response(behavior: Behavior, rpc: PlainRpc) -> Behavior:
     def handle(request: Any, context: Any) -> Any:
-        rpc.before(context)
+        if not rpc.before(context):
+            return None
         response = behavior(request, context)
         rpc.before_message()
         return response
@@ -155,9 +158,9 @@ def _plain_response(behavior: Behavior, rpc: PlainRpc) -> Behavior:
 def _plain_stream(behavior: Behavior, rpc: PlainRpc) -> Behavior:
     def handle(request: Any, context: Any) -> Iterator[Any]:
         """Its steps run in the pool; a handler's call itself would run on the loop."""
-        rpc.before(context)
-        for response in behavior(request, context):
-            rpc.before_message()
-            yield response
+        if rpc.before(context):
+            for response in behavior(request, context):
+                rpc.before_message()
+                yield response
 
     return handle
