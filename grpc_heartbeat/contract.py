@@ -146,8 +146,8 @@ def policy_of(contracts: Contracts, *, default: Entry | None = None, name: str =
     Raises:
         TypeError, ValueError: ``default`` or ``name`` is not what ``TimeoutPolicy`` takes.
     """
-    methods: dict[str, Entry] = {method: said for method, one in contracts.items() if (said := one.limits())}
-    return TimeoutPolicy(default, methods=methods, name=name)
+    entries: Any = {method: limits for method, one in contracts.items() if (limits := one.limits())}
+    return TimeoutPolicy(default, methods=entries, name=name)
 
 
 def check(

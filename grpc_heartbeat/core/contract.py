@@ -29,6 +29,13 @@ def longer(one: float, other: float) -> bool:
     return one > other * (1 + _NEAR)
 
 
+def same(one: float | None, other: float | None) -> bool:
+    """Return whether two times are equal but for the rounding of their units."""
+    if one is None or other is None:
+        return one is other
+    return not longer(one, other) and not longer(other, one)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where something is written.
@@ -78,7 +85,7 @@ class MethodContract:
         """The full name of its service."""
         return self.method.rpartition("/")[0]
 
-    def limits(self) -> dict[str, float]:
+    def limits(self) -> dict[Part, float]:
         """Return the limits that it says, as an entry of a policy."""
         return {part: seconds for part in LIMITS if (seconds := getattr(self, part)) is not None}
 

@@ -24,8 +24,7 @@ def change_findings(now: Mapping[str, MethodContract], before: Mapping[str, Meth
             place = None if old.place is None else Place(old.place.file)
             yield Finding("error", "contract-removed", method, what, _RENEW, place)
         elif not new.declared:
-            what = "it had a contract in the baseline and has none"
-            yield Finding("error", "contract-removed", method, what, _RENEW, new.place)
+            yield _of(new, "error", "contract-removed", "it had a contract in the baseline and has none")
         else:
             for name in SAID:
                 yield from _changed(name, new, getattr(old, name), getattr(new, name))
@@ -34,16 +33,16 @@ def change_findings(now: Mapping[str, MethodContract], before: Mapping[str, Meth
 def _changed(name: Said, contract: MethodContract, old: float | None, new: float | None) -> Iterator[Finding]:
     if old is None:
         return
-    found: tuple[Severity, str, str] | None = None
+    was = f"its {name} was {say(old)} in the baseline and is"
     if new is None:
         severity: Severity = "error" if name == "total" else "warning"
-        found = severity, "limit-removed", f"its {name} was {say(old)} in the baseline and is not said any more"
+        yield _of(contract, severity, "limit-removed", f"{was} not said any more")
     elif name == "total" and longer(old, new):
-        what = f"its total was {say(old)} in the baseline and is {say(new)}: calls that succeeded may fail"
-        found = "error", "total-shortened", what
+        yield _of(contract, "error", "total-shortened", f"{was} {say(new)}: calls that succeeded may fail")
     elif longer(new, old * MUCH) or longer(old, new * MUCH):
         much = "more than twice" if new > old else "less than half"
-        found = "warning", "changed-much", f"its {name} was {say(old)} in the baseline and is {say(new)}: {much} as long"
-    if found is not None:
-        severity, rule, message = found
-        yield Finding(severity, rule, contract.method, message, _RENEW, contract.place)
+        yield _of(contract, "warning", "changed-much", f"{was} {say(new)}: {much} as long")
+
+
+def _of(contract: MethodContract, severity: Severity, rule: str, message: str) -> Finding:
+    return Finding(severity, rule, contract.method, message, _RENEW, contract.place)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from grpc_heartbeat.core.contract import LIMITS, Finding, MethodContract, Observed, Place, Severity, longer, say
+from grpc_heartbeat.core.contract import LIMITS, Finding, MethodContract, Observed, Place, Severity, longer, same, say
 from grpc_heartbeat.core.limits import PARTS, UNLIMITED, Limits, Part, meant
 
 FOREIGN = ("google.", "grpc.", "grpc_heartbeat.")
@@ -39,54 +39,70 @@ def contract_findings(contract: MethodContract) -> Iterator[Finding]:
     if not contract.declared:
         yield _of(contract, "error", "no-contract", "it has no contract", "declare (grpc_heartbeat.v1.timeout)")
         return
-    if contract.total is None and not (contract.streams_responses and contract.idle is not None):
-        wanted = "total_ms or idle_ms" if contract.streams_responses else "total_ms"
-        yield _of(contract, "error", "no-limit", "its contract sets no limit to a call's length", f"say {wanted}")
-    if contract.streams_responses and contract.total is not None and contract.idle is None:
-        what = f"it streams responses and has a total of {say(contract.total)} but no idle limit"
-        yield _of(contract, "warning", "stream-without-idle", f"{what}: a silent stream is noticed late", "say idle_ms")
-    for part in LIMITS:
-        if part in contract.limits() and not _applies(contract, part):
-            of = "responses" if part == "idle" else "requests"
-            what = f"its {part} limit does nothing: it does not stream {of}"
-            yield _of(contract, "warning", "no-effect", what, f"leave out {part}_ms")
-    for part in _beyond_total(contract.limits()):
-        limit, total = contract.limits()[part], contract.total
-        what = f"its {part} limit of {say(limit)} can end no call: its total is {say(total)}"
-        yield _of(contract, "error", "beyond-total", what, f"make {part}_ms less than total_ms, or leave it out")
+    yield from _length_findings(contract)
+    yield from _use_findings(contract)
     if contract.total is not None and contract.p99 is not None and longer(contract.p99, contract.total):
         what = f"its total of {say(contract.total)} is shorter than the p99 that it promises, {say(contract.p99)}"
         yield _of(contract, "error", "total-below-p99", what, _enough(contract.total, contract.p99, "total_ms"))
 
 
+def _length_findings(contract: MethodContract) -> Iterator[Finding]:
+    """Judge whether a call cannot last for ever."""
+    if contract.total is None and not (contract.streams_responses and contract.idle is not None):
+        wanted = "total_ms or idle_ms" if contract.streams_responses else "total_ms"
+        yield _of(contract, "error", "no-limit", "its contract sets no limit to a call's length", f"say {wanted}")
+    if contract.total is not None and contract.idle is None and contract.streams_responses:
+        what = f"it streams responses and has a total of {say(contract.total)} but no idle limit"
+        yield _of(contract, "warning", "stream-without-idle", f"{what}: a silent stream is noticed late", "say idle_ms")
+
+
+def _use_findings(contract: MethodContract) -> Iterator[Finding]:
+    """Judge whether each limit can end a call."""
+    limits = contract.limits()
+    for part in LIMITS:
+        if part in limits and not _applies(contract, part):
+            of = "responses" if part == "idle" else "requests"
+            what = f"its {part} limit does nothing: it does not stream {of}"
+            yield _of(contract, "warning", "no-effect", what, f"leave out {part}_ms")
+    for part in _beyond_total(limits):
+        what = f"its {part} limit of {say(limits[part])} can end no call: its total is {say(contract.total)}"
+        yield _of(contract, "error", "beyond-total", what, f"make {part}_ms less than total_ms, or leave it out")
+
+
 def policy_findings(contract: MethodContract, client: Client) -> Iterator[Finding]:
     """Judge a client's limits by the contract."""
-    own, limits = contract.limits(), client.limits
-    for part in LIMITS:
-        limit, agreed = getattr(limits, part), own.get(part)
-        if agreed is None or not _applies(contract, part):
-            continue
-        if limit is None:
-            what = f"the policy sets no {part} limit, its contract says {say(agreed)}"
-            yield _of(contract, "warning", "not-limited", what, f"set {part} to {agreed:g}", client.places.get(part))
-        elif longer(limit, agreed):
-            what = (
-                f"the {part} limit of {say(limit)} ({limits.source(part)}) is longer than its contract's {say(agreed)}"
-            )
-            place = client.places.get(part)
-            yield _of(contract, "error", "longer-than-contract", what, f"set {part} to at most {agreed:g}", place)
-    for part in _beyond_total(_said(limits)):
-        if (getattr(limits, part), limits.total) == (own.get(part), contract.total) or not _applies(contract, part):
-            continue
-        what = f"the {part} limit of {say(getattr(limits, part))} ({limits.source(part)}) can end no call"
-        what += f": the total is {say(limits.total)} ({limits.source('total')})"
-        advice = f"set {part} below the total, or to none"
-        yield _of(contract, "warning", "beyond-total", what, advice, client.places.get(part))
+    for part, agreed in contract.limits().items():
+        if _applies(contract, part):
+            yield from _compared(contract, client, part, agreed)
+    for part in _beyond_total(_said(client.limits)):
+        yield from _unreachable(contract, client, part)
     if contract.p99 is not None and _shorter_than(contract, client, contract.p99):
-        total = limits.total or 0.0
+        total = client.limits.total or 0.0
         what = f"the policy's total of {say(total)} is shorter than the p99 that it promises, {say(contract.p99)}"
         advice = _enough(total, contract.p99, "total")
         yield _of(contract, "error", "total-below-p99", what, advice, client.places.get("total"))
+
+
+def _compared(contract: MethodContract, client: Client, part: Part, agreed: float) -> Iterator[Finding]:
+    limit, total, place = getattr(client.limits, part), client.limits.total, client.places.get(part)
+    if limit is None and (total is None or longer(total, agreed)):
+        what = f"the policy sets no {part} limit, its contract says {say(agreed)}"
+        yield _of(contract, "warning", "not-limited", what, f"set {part} to {agreed:g}", place)
+    elif limit is not None and longer(limit, agreed):
+        source = client.limits.source(part)
+        what = f"the {part} limit of {say(limit)} ({source}) is longer than its contract's {say(agreed)}"
+        yield _of(contract, "error", "longer-than-contract", what, f"set {part} to at most {agreed:g}", place)
+
+
+def _unreachable(contract: MethodContract, client: Client, part: Part) -> Iterator[Finding]:
+    """Say that a limit is not below the total, where it applies and does not only repeat the contract."""
+    limits, limit = client.limits, getattr(client.limits, part)
+    repeats = same(limit, contract.limits().get(part)) and same(limits.total, contract.total)
+    if _applies(contract, part) and not repeats:
+        what = f"the {part} limit of {say(limit)} ({limits.source(part)}) can end no call"
+        what += f": the total is {say(limits.total)} ({limits.source('total')})"
+        advice = f"set {part} below the total, or to none"
+        yield _of(contract, "warning", "beyond-total", what, advice, client.places.get(part))
 
 
 def observed_findings(contract: MethodContract, client: Client, observed: Observed) -> Iterator[Finding]:
@@ -131,11 +147,11 @@ def _applies(contract: MethodContract, part: Part) -> bool:
     return {"idle": contract.streams_responses, "write": contract.streams_requests}.get(part, True)
 
 
-def _said(limits: Limits) -> dict[str, float]:
+def _said(limits: Limits) -> dict[Part, float]:
     return {part: seconds for part in PARTS if (seconds := getattr(limits, part)) is not None}
 
 
-def _beyond_total(limits: Mapping[str, float]) -> list[Part]:
+def _beyond_total(limits: Mapping[Part, float]) -> list[Part]:
     """Return the parts that end no call, because the total is over first or at the same time."""
     total = limits.get("total")
     return [part for part in PARTS[1:] if total is not None and part in limits and limits[part] >= total]
@@ -144,7 +160,7 @@ def _beyond_total(limits: Mapping[str, float]) -> list[Part]:
 def _shorter_than(contract: MethodContract, client: Client, wanted: float) -> bool:
     """Return whether the client's total is a shorter one than ``wanted``, and not the contract's."""
     total = client.limits.total
-    return total is not None and total != contract.total and longer(wanted, total)
+    return total is not None and not same(total, contract.total) and longer(wanted, total)
 
 
 def _enough(total: float, needed: float, name: str) -> str:

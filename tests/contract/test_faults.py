@@ -126,20 +126,20 @@ def test_a_delayed_call_is_answered_as_by_a_bare_server(
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_a_delay_comes_before_the_handler(name: str, kind: str, serve: Serve) -> None:
     stack, behaviors = BEHAVIORS[name]
-    server = serve(stack, behaviors, FaultPlan(Fault(delay=0.2)))
+    server = serve(stack, behaviors, FaultPlan(Fault(delay=0.05)))
     began = time.monotonic()
     assert observe(server.target, kind)["code"] is grpc.StatusCode.OK
-    assert time.monotonic() - began >= 0.2
+    assert time.monotonic() - began >= 0.05
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_a_delay_comes_before_each_message(name: str, kind: str, serve: Serve) -> None:
     stack, behaviors = BEHAVIORS[name]
-    server = serve(stack, behaviors, FaultPlan(Fault(message_delay=0.1)))
+    server = serve(stack, behaviors, FaultPlan(Fault(message_delay=0.03)))
     began = time.monotonic()
     answer = observe(server.target, kind)
     assert answer["responses"] == ([b"one"] if kind.endswith("Unary") else [b"one", b"two"])
-    assert time.monotonic() - began >= 0.1 * len(answer["responses"])
+    assert time.monotonic() - began >= 0.03 * len(answer["responses"])
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)

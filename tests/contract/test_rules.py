@@ -143,8 +143,17 @@ def test_a_policy_is_not_blamed_for_what_it_repeats() -> None:
 
 
 def test_equal_times_in_other_units_are_equal() -> None:
-    assert 700 * 0.001 > 700 / 1000  # what a policy file and a contract make of 700 ms
-    assert check(method(total=700 / 1000), policy=policy(total=700 * 0.001)) == []
+    from_file = 700 * 0.001
+    assert from_file > 700 / 1000  # what a policy file and a contract make of 700 ms
+    assert check(method(total=0.7), policy=policy(total=from_file)) == []
+    wrong = method(total=0.7, header=0.7, p99=1.0)
+    assert len(check(wrong, policy=policy(total=from_file, header=from_file))) == len(check(wrong)) == 2
+
+
+def test_a_limit_that_a_shorter_total_stands_for_is_not_missed() -> None:
+    header = method(total=2.0, header=1.0)
+    assert check(header, policy=policy(total=1)) == []
+    assert [line for line in check(header, policy=policy(total=1.1)) if "not-limited" in line] != []
 
 
 def test_limits_that_do_not_apply_are_not_compared() -> None:
