@@ -101,7 +101,7 @@ def test_the_names_of_what_is_imported_by_its_own_name() -> None:
         "aio_server_interceptors",
         "server_interceptors",
     }
-    assert set(proof.__all__) == {"Proof", "prove_limits"}
+    assert set(proof.__all__) == {"Proof", "aio_prove_limits", "prove_limits"}
 
 
 @pytest.mark.parametrize("name", ["insecure_channel", "secure_channel"])

@@ -10,7 +10,8 @@ The server is one of ours on the loopback. It has all methods, answers with empt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from time import monotonic
 from typing import Any
 
 import grpc
+import grpc.aio
 
 import grpc_heartbeat
 from grpc_heartbeat.config import check_seconds
@@ -26,7 +28,7 @@ from grpc_heartbeat.core.contract import longer, say
 from grpc_heartbeat.errors import timeout_of
 from grpc_heartbeat.testing import faults
 
-__all__ = ["Proof", "prove_limits"]
+__all__ = ["Proof", "aio_prove_limits", "prove_limits"]
 
 _AT_ONCE = 16
 """Calls that are made at the same time."""
@@ -75,19 +77,65 @@ def prove_limits(
             layer. The message has a line for each.
         ValueError: there is no method to try, or a number is out of range.
     """
-    longest, tolerance = check_seconds("longest", longest), check_seconds("tolerance", tolerance)
+    tried = _tried(contracts, longest)
+    make = call or (lambda channel, method: _call(channel, contracts[method]))
+    opened = connect or (lambda target: grpc_heartbeat.insecure_channel(target, timeouts=policy_of(contracts)))
+
+    def attempt(contract: MethodContract) -> Proof | str:
+        began = monotonic()
+        try:
+            make(channel, contract.method)
+        except Exception as error:
+            return _judged(contract, error, monotonic() - began, tolerance)
+        return _judged(contract, None, monotonic() - began, tolerance)
+
+    with _late_server(tried, tolerance) as target, ThreadPoolExecutor(_AT_ONCE) as pool, opened(target) as channel:
+        found = list(pool.map(attempt, tried))
+    return _proofs(found)
+
+
+async def aio_prove_limits(
+    contracts: Contracts,
+    *,
+    connect: Callable[[str], grpc.aio.Channel] | None = None,
+    call: Callable[[grpc.aio.Channel, str], Awaitable[object]] | None = None,
+    longest: float = 10.0,
+    tolerance: float = 2.0,
+) -> tuple[Proof, ...]:
+    """Do the same with asyncio's channels: ``connect`` makes one, and ``call`` is a coroutine function.
+
+    Raises:
+        AssertionError, ValueError: as ``prove_limits``.
+    """
+    tried = _tried(contracts, longest)
+    make = call or (lambda channel, method: _aio_call(channel, contracts[method]))
+    opened = connect or (lambda target: grpc_heartbeat.aio.insecure_channel(target, timeouts=policy_of(contracts)))
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def attempt(contract: MethodContract) -> Proof | str:
+        async with free:
+            began = monotonic()
+            try:
+                await make(channel, contract.method)
+            except Exception as error:
+                return _judged(contract, error, monotonic() - began, tolerance)
+            return _judged(contract, None, monotonic() - began, tolerance)
+
+    with _late_server(tried, tolerance) as target:
+        async with opened(target) as channel:
+            found = await asyncio.gather(*map(attempt, tried))
+    return _proofs(found)
+
+
+def _tried(contracts: Contracts, longest: float) -> list[MethodContract]:
+    check_seconds("longest", longest)
     tried = [contract for contract in contracts.values() if (limit := _limit(contract)) and limit <= longest]
     if not tried:
         raise ValueError(f"there is no method with a limit of at most {say(longest)}")
-    delays = {contract.method: faults.Fault(delay=_limit(contract) + 2 * tolerance) for contract in tried}
-    make = call or (lambda channel, method: _call(channel, contracts[method]))
-    opened = connect or (lambda target: grpc_heartbeat.insecure_channel(target, timeouts=policy_of(contracts)))
-    with (
-        _server(tried, faults.FaultPlan(methods=delays)) as target,
-        ThreadPoolExecutor(_AT_ONCE) as pool,
-        opened(target) as channel,
-    ):
-        found = list(pool.map(lambda contract: _try(contract, channel, make, tolerance), tried))
+    return tried
+
+
+def _proofs(found: Sequence[Proof | str]) -> tuple[Proof, ...]:
     failed = [one for one in found if isinstance(one, str)]
     if failed:
         raise AssertionError("\n  ".join(["limits that do not hold:", *failed]))
@@ -104,26 +152,18 @@ def _limit(contract: MethodContract) -> float:
     return min(_layers(contract).values(), default=0.0)
 
 
-def _try(
-    contract: MethodContract, channel: grpc.Channel, call: Callable[[grpc.Channel, str], object], tolerance: float
-) -> Proof | str:
-    """Return the proof, or what is wrong."""
+def _judged(contract: MethodContract, error: Any, elapsed: float, tolerance: float) -> Proof | str:
+    """Return the proof, or what is wrong with how a call ended: ``error`` is what it raised, if it did."""
     method, limit = contract.method, _limit(contract)
-    began = monotonic()
-    try:
-        call(channel, method)
-    except grpc.RpcError as raised:
-        error: Any = raised
-    except Exception as raised:
-        return f"{method}: its call raised {raised!r}"
-    else:
-        return f"{method}: was answered after {say(monotonic() - began)}; nothing ended it after {say(limit)}"
-    elapsed = monotonic() - began
-    facts = timeout_of(error)
+    if error is None:
+        return f"{method}: was answered after {say(elapsed)}; nothing ended it after {say(limit)}"
+    if not isinstance(error, grpc.RpcError):
+        return f"{method}: its call raised {error!r}"
     if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"{method}: ended with {error.code().name}: {error.details()}"
     if longer(elapsed, limit + tolerance):
         return f"{method}: ended after {say(elapsed)} only; its limit is {say(limit)}"
+    facts = timeout_of(error)
     expected = [layer for layer, seconds in _layers(contract).items() if not longer(seconds, limit)]
     if facts is None or facts.layer not in expected:
         by = "no limit of this library" if facts is None else f"{facts.layer} ({facts.source})"
@@ -131,12 +171,24 @@ def _try(
     return Proof(method, facts.layer, limit, elapsed, facts.source)
 
 
+def _begun(channel: Any, contract: MethodContract) -> Any:
+    call = getattr(channel, _kind(contract))(f"/{contract.method}")
+    return call(iter([b""]) if contract.streams_requests else b"")
+
+
 def _call(channel: grpc.Channel, contract: MethodContract) -> None:
-    make: Any = getattr(channel, _kind(contract))
-    call = make(f"/{contract.method}")
-    answer = call(iter([b""]) if contract.streams_requests else b"")
+    answer = _begun(channel, contract)
     if contract.streams_responses:
         list(answer)
+
+
+async def _aio_call(channel: grpc.aio.Channel, contract: MethodContract) -> None:
+    answer = _begun(channel, contract)
+    if contract.streams_responses:
+        async for _ in answer:
+            pass
+    else:
+        await answer
 
 
 def _kind(contract: MethodContract) -> str:
@@ -145,8 +197,10 @@ def _kind(contract: MethodContract) -> str:
 
 
 @contextmanager
-def _server(contracts: Sequence[MethodContract], plan: faults.FaultPlan) -> Iterator[str]:
-    """Run a server that has all methods until the block ends."""
+def _late_server(contracts: Sequence[MethodContract], tolerance: float) -> Iterator[str]:
+    """Run a server until the block ends that has all methods, and is later with each than its limit and the tolerance."""
+    late = 2 * check_seconds("tolerance", tolerance)
+    plan = faults.FaultPlan(methods={one.method: faults.Fault(delay=_limit(one) + late) for one in contracts})
     interceptors = [*grpc_heartbeat.server_interceptors(), *faults.server_interceptors(plan)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         server = grpc.server(pool, interceptors=interceptors, options=[("grpc.so_reuseport", 0)])

@@ -66,6 +66,15 @@ def test_a_finding_has_the_line_of_the_entry_that_counts(tmp_path: Path) -> None
     }
 
 
+def test_a_stream_has_no_total_from_a_default(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("default: {total: 1, idle: 2}\n")
+    place = Place("shop.proto", 16)
+    watch = contract.MethodContract("shop.Orders/Watch", True, 60, idle=30, streams_responses=True, place=place)
+    (finding,) = contract.check({watch.method: watch}, policy=path).findings
+    assert (finding.rule, finding.place) == ("not-limited", place)
+
+
 def test_the_line_of_a_service_comes_before_that_of_the_default(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text("default: {total: 70}\nservices:\n  shop.Orders: {header: 10, total: 90}\n")

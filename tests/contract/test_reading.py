@@ -85,6 +85,20 @@ def test_modules_and_pools_have_no_lines() -> None:
         assert {one.place for one in found.values()} == {Place("shop.proto")}
 
 
+def test_services_are_read_one_by_one() -> None:
+    two = shop.descriptors().file[0]
+    two.ClearField("source_code_info")
+    two.name = "two.proto"
+    two.package = "two"
+    two.service.add(name="Cellar").method.add(name="Look", input_type=".two.Order", output_type=".two.Receipt")
+    for one in two.service[0].method:
+        one.input_type, one.output_type = ".two.Order", ".two.Receipt"
+    shops = pool()
+    shops.AddSerializedFile(two.SerializeToString())
+    assert list(contract.of_services("two.Cellar", pool=shops)) == ["two.Cellar/Look"]
+    assert len(contract.of_services("two.Cellar", "two.Orders", "shop.Orders", pool=shops)) == 7
+
+
 def test_the_default_pool_has_what_is_imported() -> None:
     found = contract.of_services("grpc_heartbeat.v1.Heartbeat")
     assert list(found) == ["grpc_heartbeat.v1.Heartbeat/Keepalive", "grpc_heartbeat.v1.Heartbeat/Ping"]
