@@ -72,10 +72,8 @@ class Rpc:
 
     def wait(self, seconds: float | None) -> None:
         """Wait; raises if the RPC ends meanwhile. ``None`` waits for just that."""
-        if seconds != 0 and self.over.wait(seconds):
-            self._context.abort(
-                grpc.StatusCode.CANCELLED, self._fault.said(self._method)
-            )  # which nobody hears any more
+        if seconds != 0 and self.over.wait(seconds):  # nobody hears of the status any more
+            self._context.abort(grpc.StatusCode.CANCELLED, self._fault.said(self._method))
 
 
 def _one_response(behavior: Behavior, fault: Fault, method: str) -> Behavior:

@@ -1,7 +1,8 @@
 """Faults on the asyncio stack. The end of an RPC cancels its task, and with that whatever waits in it.
 
 Nothing tells a handler that is a plain function, so that is wrapped anew for each RPC, in the RPC's own task: the end of the
-task ends the waiting in the thread. Each wrapper is of the same kind as what it wraps, because grpc.aio looks at that.
+task ends the waiting in the thread, without an exception, which nobody would take. Each wrapper is of the same kind as what it
+wraps, because grpc.aio looks at that.
 """
 
 from __future__ import annotations
@@ -111,10 +112,6 @@ class SlowContext:
         await self._context.write(message)
 
 
-class OverError(Exception):
-    """The RPC has ended, so its handler is not to go on. Nobody hears of it."""
-
-
 class PlainRpc:
     """One RPC that is struck, whose handler runs in a thread. Made in the RPC's task."""
 
@@ -127,21 +124,22 @@ class PlainRpc:
             task.add_done_callback(lambda _: self._over.set())
 
     def before(self, context: Any) -> bool:
-        """Do what comes before the handler; return whether it is to run. Raises if the RPC is over."""
+        """Do what comes before the handler; return whether it is to run."""
         fault = self._fault
-        self._wait(None if fault.never_answer else fault.delay)
+        if self._over_after(None if fault.never_answer else fault.delay):
+            return False
         if fault.code is None:
             return True
         context.abort(fault.code, fault.said(self._method))  # in grpcio 1.66 this returns
         return False
 
-    def before_message(self) -> None:
-        """Do what comes before a response message. Raises where it is not to be sent."""
-        self._wait(self._fault.message_delay)
+    def before_message(self) -> bool:
+        """Do what comes before a response message; return whether it is to be sent."""
+        return not self._over_after(self._fault.message_delay)
 
-    def _wait(self, seconds: float | None) -> None:
-        if seconds != 0 and self._over.wait(seconds):
-            raise OverError(self._fault.said(self._method))
+    def _over_after(self, seconds: float | None) -> bool:
+        """Wait, and return whether the RPC ended meanwhile; ``None`` waits for just that."""
+        return seconds != 0 and self._over.wait(seconds)
 
 
 def _plain_response(behavior: Behavior, rpc: PlainRpc) -> Behavior:
@@ -160,7 +158,8 @@ def _plain_stream(behavior: Behavior, rpc: PlainRpc) -> Behavior:
         """Its steps run in the pool; a handler's call itself would run on the loop."""
         if rpc.before(context):
             for response in behavior(request, context):
-                rpc.before_message()
+                if not rpc.before_message():
+                    return
                 yield response
 
     return handle

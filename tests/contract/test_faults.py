@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import sys
 import threading
@@ -170,7 +171,9 @@ def test_waiting_ends_with_the_deadline(name: str, plan: FaultPlan, serve: Serve
 
 @pytest.mark.parametrize("plan", [NEVER, LONG, FaultPlan(Fault(message_delay=1000))], ids=["never", "delay", "message"])
 @pytest.mark.parametrize(("name", "kind"), CASES)
-def test_waiting_ends_with_a_cancel(name: str, kind: str, plan: FaultPlan, serve: Serve, loop: LoopThread) -> None:
+def test_waiting_ends_quietly_with_a_cancel(
+    name: str, kind: str, plan: FaultPlan, serve: Serve, loop: LoopThread, caplog: pytest.LogCaptureFixture
+) -> None:
     stack, behaviors = BEHAVIORS[name]
     entered = threading.Event()
     server = serve(stack, {kind: noting(behaviors[kind], entered)}, plan, workers=1)
@@ -181,6 +184,8 @@ def test_waiting_ends_with_a_cancel(name: str, kind: str, plan: FaultPlan, serve
         call.cancel()
         wait_until(lambda: not waiting(loop))
         assert call.code() is grpc.StatusCode.CANCELLED
+    gc.collect()
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("name", ["sync", "aio plain"])
