@@ -136,11 +136,13 @@ def _of_ended(method: str, part: Part, ended: Ended, observed: Observed | None) 
     elif part != "total" or observed is None:
         proposed, why = rounded_up(2 * limit), "how long they would have taken is not known"
     else:
-        wanted = wanted_total(observed)
+        wanted, need = wanted_total(observed), f"99 of 100 calls take up to {observed.p99:.3g} s"
         if wanted > limit:
-            proposed, why = wanted, f"99 of 100 calls take up to {observed.p99:.3g} s"
+            proposed, why = wanted, need
+        elif limit >= TOO_LONG * wanted and _enough(observed):
+            proposed, why = wanted, f"{need}: these were lost, and waited for too long"
         else:
-            proposed, why = None, f"99 of 100 calls take up to {observed.p99:.3g} s: these were lost, not slow"
+            proposed, why = None, f"{need}: these were lost, not slow"
     return Proposal(method, part, ended.calls, limit, proposed, why)
 
 
@@ -150,7 +152,7 @@ def _shortened(
     found: list[Proposal] = []
     for method, measured in observed:
         total = limits[method].total if method in limits else None
-        if total is None or (measured.count is not None and measured.count < ENOUGH):
+        if total is None or not _enough(measured):
             continue
         wanted = wanted_total(measured)
         if total >= TOO_LONG * wanted:
@@ -158,6 +160,10 @@ def _shortened(
             calls = evidence.ended.get((method, "total"), Ended()).calls
             found.append(Proposal(method, "total", calls, total, wanted, why))
     return found
+
+
+def _enough(observed: Observed) -> bool:
+    return observed.count is None or observed.count >= ENOUGH
 
 
 def _seconds(value: Any) -> float | None:

@@ -89,6 +89,16 @@ def test_where_nothing_happened_nothing_is_changed(tmp_path: Path, capsys: pytes
     ]
 
 
+def test_what_stays_is_in_no_diff(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = '{"method": "/a.B/C", "layer": "connect", "limit": 1, "source": "policy:default"}\n'
+    (tmp_path / "log").write_text(10 * one)
+    assert main(["policy", "propose", str(tmp_path / "log")]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "a.B/C connect: 1 s ended 10 calls; keep it: the cure is in the network: nothing was sent",
+        "10 records; 0 of limits that no policy had set, 0 unreadable lines",
+    ]
+
+
 def test_lines_of_any_length_are_read_in_little_memory(tmp_path: Path) -> None:
     good = json.dumps({"method": "/a.B/C", "layer": "idle", "limit": 1, "source": "policy:default"}).encode()
     nested = b"[" * 50_000

@@ -70,6 +70,13 @@ def test_a_total_that_makes_callers_wait_for_nothing_is_shortened() -> None:
     assert propose(Evidence(), {PLACE: Observed(0.1)}, {PLACE: Limits()}) == []
 
 
+def test_one_that_ended_calls_is_shortened_once() -> None:
+    (proposal,) = propose(evidence(record(limit=8.0)), {PLACE: Observed(0.1)}, {PLACE: Limits(total=8.0)})
+    assert (proposal.calls, proposal.proposed) == (10, 0.48)
+    (proposal,) = propose(evidence(record(limit=8.0)), {PLACE: Observed(0.1, count=9)}, {PLACE: Limits(total=8.0)})
+    assert proposal.proposed is None
+
+
 def test_they_come_in_order() -> None:
     records = (record("write", method="/b.B/C"), record("total", method="/b.B/C"), record("idle", method="/a.B/C"))
     found = propose(evidence(*records), {}, {})
