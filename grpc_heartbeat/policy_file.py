@@ -15,6 +15,9 @@ from grpc_heartbeat.policy import method_name, service_name
 MAX_BYTES = 256 * 1024
 """Largest policy file, in bytes."""
 
+Lines = dict[tuple[str, ...], int]
+"""The line of each entry and of each part of it: by section, name (none for the default) and part."""
+
 _READERS = {".json": from_json, ".yaml": from_yaml, ".yml": from_yaml}
 _KEYS = ("default", "services", "methods", "name")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -30,11 +33,21 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         OSError: the file cannot be read.
         ValueError: something in it is wrong; the message says the file, the line and what is allowed.
     """
+    return read_with_lines(path)[0]
+
+
+def read_with_lines(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Lines]:
+    """Do what ``read`` does, and return the lines of what the file says, too.
+
+    Raises:
+        ImportError, OSError, ValueError: as ``read``.
+    """
     reader = _READERS.get(Path(path).suffix.lower())
     if reader is None:
         raise ValueError(f"{os.fspath(path)}: the name of a policy file ends in .yaml, .yml or .json")
     try:
-        return _policy(reader(_text(path)))
+        tree = reader(_text(path))
+        return _policy(tree), _lines(tree)
     except Wrong as wrong:
         raise ValueError(f"{os.fspath(path)}:{wrong.line}: {wrong}") from None
 
@@ -65,6 +78,22 @@ def _policy(tree: Node) -> dict[str, Any]:
         else:
             arguments[key.value] = {} if value.value is None else _entries(key.value, value)
     return arguments
+
+
+def _lines(policy: Node) -> Lines:
+    """Return the lines of a tree that was found to be a policy."""
+    lines: Lines = {}
+    for section, content in policy.value:
+        if section.value == "name" or content.value is None:
+            continue
+        if section.value == "default":
+            lines |= {("default", part.value): part.line for part, _ in content.value}
+            continue
+        for key, parts in content.value:
+            entry = (section.value, key.value.removeprefix("/"))
+            lines[entry] = key.line
+            lines |= {(*entry, part.value): part.line for part, _ in parts.value}
+    return lines
 
 
 def _entries(section: str, node: Node) -> dict[str, dict[Part, float | None]]:

@@ -16,7 +16,8 @@ import grpc.aio
 import pytest
 
 import grpc_heartbeat as hb
-from grpc_heartbeat import events, strategies
+from grpc_heartbeat import contract, events, strategies
+from grpc_heartbeat.testing import faults, proof
 from tests.peers import OPTIONS, PATIENCE, handlers, path, wait_until
 
 SYNC_NAMES = {
@@ -83,6 +84,21 @@ STRATEGY_NAMES = {
     "register",
     "unregister",
 }
+CONTRACT_NAMES = {
+    "Contracts",
+    "Finding",
+    "MethodContract",
+    "Observed",
+    "Place",
+    "Report",
+    "check",
+    "include",
+    "load",
+    "of_descriptors",
+    "of_modules",
+    "of_services",
+    "policy_of",
+}
 POLICY = hb.HeartbeatPolicy(interval=0.05)
 IDENTITY = hb.Identity(service="asker", zone="zone-a")
 
@@ -91,8 +107,33 @@ def test_the_names_of_both_faces() -> None:
     assert set(hb.__all__) == SYNC_NAMES
     assert set(hb.aio.__all__) == SHARED
     assert set(strategies.__all__) == STRATEGY_NAMES
-    for module in (hb, hb.aio, hb.deadline, hb.debug, hb.errors, events, strategies, strategies.aio):
+    for module in (
+        hb,
+        hb.aio,
+        hb.deadline,
+        hb.debug,
+        hb.errors,
+        contract,
+        events,
+        faults,
+        proof,
+        strategies,
+        strategies.aio,
+    ):
         assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_the_names_of_what_is_imported_by_its_own_name() -> None:
+    assert set(contract.__all__) == CONTRACT_NAMES
+    assert set(faults.__all__) == {
+        "AioFaultServerInterceptor",
+        "Fault",
+        "FaultPlan",
+        "FaultServerInterceptor",
+        "aio_server_interceptors",
+        "server_interceptors",
+    }
+    assert set(proof.__all__) == {"Proof", "aio_prove_limits", "prove_limits"}
 
 
 @pytest.mark.parametrize("name", ["insecure_channel", "secure_channel"])
@@ -119,7 +160,14 @@ def test_both_faces_take_the_same_arguments(name: str) -> None:
 
 
 def test_what_is_not_used_is_not_loaded() -> None:
-    look = "import sys, grpc_heartbeat; print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    unused = (
+        "opentelemetry",
+        "grpc_heartbeat.contract",
+        "grpc_heartbeat.testing",
+        "grpc_heartbeat.v1",
+        "google.protobuf",
+    )
+    look = f"import sys, grpc_heartbeat; print([name for name in sys.modules if name.startswith({unused})])"
     result = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == "[]"
 

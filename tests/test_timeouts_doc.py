@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import grpc
 import pytest
 
 from grpc_heartbeat import TimeoutPolicy, Timeouts
+from grpc_heartbeat.cli import main
 from grpc_heartbeat.core.facts import Layer
 from grpc_heartbeat.core.guard import Ending
 from grpc_heartbeat.core.limits import PARTS, UNLIMITED
@@ -88,6 +90,21 @@ def test_the_refusal_is_the_one_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="conect") as caught:
         TimeoutPolicy.load(path)
     assert str(caught.value) == f"{tmp_path}/{block('refusal').strip()}"
+
+
+def test_the_proposal_is_what_the_command_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    greet = {"method": GREET, "layer": "total", "limit": 0.2, "source": "policy:default"}
+    watch = {"method": "/demo.Greeter/Watch", "layer": "idle", "limit": 30, "source": "policy:demo.Greeter/Watch"}
+    Path("timeouts.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in [greet] * 12 + [watch] * 10))
+    Path("policy.yaml").write_text("default: {total: 200ms}\nmethods: {demo.Greeter/Watch: {idle: 30}}\n")
+    Path("observed.json").write_text('{"demo.Greeter/Greet": {"p99": 0.2}}')
+    arguments = ["timeouts.jsonl", "--policy", "policy.yaml", "--observed", "observed.json"]
+    assert main(["policy", "propose", *arguments]) == 0
+    assert capsys.readouterr().out == block("proposal")
+    assert f"grpc-heartbeat policy propose {' '.join(arguments)}" in TEXT
 
 
 def total(status: str, details: str, elapsed: float, limit: float | None, connectivity: str | None) -> Verdict:

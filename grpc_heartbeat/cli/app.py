@@ -52,6 +52,8 @@ class Command:
 COMMANDS = (
     Command("ping", "grpc_heartbeat.cli.ping", "measure the round-trip time to a gRPC server, and its health"),
     Command("options", "grpc_heartbeat.cli.options", "check channel options before they bite, and show profiles"),
+    Command("contract", "grpc_heartbeat.cli.contract", "check the time-outs that services declare, and show them"),
+    Command("policy", "grpc_heartbeat.cli.policy", "propose changes of a time-out policy, from what its limits did"),
     Command("demo", "grpc_heartbeat.cli.demo", "show deadlines and heartbeats between three processes"),
 )
 
