@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from grpc_heartbeat.cli.extras import MissingExtraError, require
+from grpc_heartbeat._extras import MissingExtraError, require
 from grpc_heartbeat.cli.options.lines import one_line
 from grpc_heartbeat.contract import Contracts, MethodContract
 from grpc_heartbeat.core.contract import SAID, say
