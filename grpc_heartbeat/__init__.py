@@ -13,7 +13,7 @@ import grpc
 from grpc_heartbeat import aio, deadline, errors
 from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
-from grpc_heartbeat.channel.make import check_breaker, connect_options, own_connection
+from grpc_heartbeat.channel.make import check_breaker, connect_options, follow_load, own_connection
 from grpc_heartbeat.channel.sync import Channel
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity, PoolPolicy, Timeouts
 from grpc_heartbeat.inband.policy import InbandPolicy, checked
@@ -241,6 +241,7 @@ def _made(
         channel = GuardedChannel(channel, make, timeouts, breaker)
     if heartbeat is not None:
         channel.start_heartbeat(heartbeat, identity or Identity(), name)
+        follow_load(timeouts, channel.heartbeat)
     return channel
 
 

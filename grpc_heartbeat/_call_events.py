@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeAlias
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat.core.call_events import CallEndedEarly
-from grpc_heartbeat.core.events import Observer, Observers
+from grpc_heartbeat.core.events import Listening, Observer, Observers
 from grpc_heartbeat.core.server_events import RpcStarted
 from grpc_heartbeat.core.wording import Verdict
 
@@ -35,26 +35,11 @@ StartListener: TypeAlias = Callable[[str, float, "float | None", float], None]
 """Is told the RPC's method, the instant, what is left of its budget, and how long it was queued (seconds)."""
 
 
-class Starts:
-    """Who hears of handlers that start. They are told in plain values: of every RPC, an event would be dearer than its use.
+class Starts(Listening[StartListener]):
+    """Who hears of handlers that start, until it raises.
 
-    Attributes:
-        listening: The listeners now, in order.
+    They are told in plain values: of every RPC, an event would be dearer than its use.
     """
-
-    def __init__(self) -> None:
-        self.listening: tuple[StartListener, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.listening)
-
-    def add(self, listener: StartListener) -> None:
-        """Tell ``listener`` of the next RPCs, until it raises."""
-        self.listening = (*self.listening, listener)
-
-    def remove(self, listener: StartListener) -> None:
-        """Tell it no more; unknown listeners are ignored."""
-        self.listening = tuple(other for other in self.listening if other != listener)
 
     def tell(self, method: str, now: float, left: float | None, delay: float) -> None:
         """Tell the listeners. Never raises."""

@@ -53,7 +53,7 @@ def status_of(call: Any) -> Callable[[], Any]:
 
 
 def _innermost(call: Any) -> Any:
-    """Return the call object that is at the bottom of what our channel has put around it."""
-    while (inner := getattr(call, "_inner", None)) is not None:
+    """Return the call object that is at the bottom of what our channel has put around it, without waiting for one."""
+    while (inner := getattr(call, "__dict__", {}).get("_inner")) is not None:
         call = inner
     return call

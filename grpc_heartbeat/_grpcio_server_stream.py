@@ -52,7 +52,10 @@ _GOES_ON: tuple[Any, Any] = (None, ())
 
 
 class Handler(Protocol):
-    """Who hears what happens to a stream, on the server's one thread: it must be quick. What it raises ends the RPC."""
+    """Who hears what happens to a stream, on the server's one thread: it must be quick.
+
+    What it raises ends the RPC, which it hears, too.
+    """
 
     def received(self, data: bytes | None) -> None:
         """Take in a message, and receive the next; ``None``: the client has ended its side, or the RPC is over."""
@@ -176,6 +179,7 @@ class ServerStream:
                     self._failed(error)
             if self._receiving:
                 return _GOES_ON
+            self._tell_over()
             with self.lock:
                 return _GOES_ON if self._receiving else self._finish(_RECEIVING)
         except BaseException as error:  # out of here, it would end the server's thread
@@ -192,6 +196,8 @@ class ServerStream:
                     handler.sent()
                 except BaseException as error:
                     self._failed(error)
+            if not self._receiving:
+                self._tell_over()
             with self.lock:
                 return _GOES_ON if self.sending else self._finish(_SENDING)
         except BaseException as error:  # as above
@@ -201,6 +207,16 @@ class ServerStream:
     def _failed(self, error: BaseException) -> None:
         _faults.record("heartbeat.stream", error)
         self.end(grpc.StatusCode.INTERNAL, "the heartbeat handler failed")
+
+    def _tell_over(self) -> None:
+        """Have the handler hear that the RPC is over, if it could start nothing more of which it would hear the end."""
+        try:
+            with self.lock:
+                handler = None if self._receiving or self.sending else self._handler
+            if handler is not None:
+                handler.received(None)
+        except BaseException as error:
+            _faults.record("heartbeat.stream_over", error)
 
     def _finish(self, token: str) -> Any:
         """Take ``token`` off what is due, and return what that means for the RPC."""

@@ -145,8 +145,17 @@ def loop_ticks(loop: asyncio.AbstractEventLoop | None = None) -> Ticks:
     driver = loop_timers(loop)
     found = _by_loop.get(driver)
     if found is None:
+        _forget_closed_loops()
         found = _by_loop[driver] = Ticks(driver, loop.time)
     return found
+
+
+def _forget_closed_loops() -> None:
+    """Drop what the weak table cannot: a wheel refers to its driver, and to its loop."""
+    for driver in listed(_by_loop.keys):
+        loop = driver.loop()
+        if loop is None or loop.is_closed():
+            _by_loop.pop(driver, None)
 
 
 def all_pauses() -> Iterator[tuple[str, LocalPauses]]:

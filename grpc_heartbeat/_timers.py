@@ -10,6 +10,7 @@ first new one starts a thread. A fork waits until the queue is not being changed
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -74,8 +75,14 @@ class TimerThread:
     def _start(self) -> None:
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # the system has none left: whoever arms next tries again
+                    _faults.record("timers.start", error)
+                    self.queue.horizon = math.inf
+                else:
+                    self._thread = thread
 
     def _run(self) -> None:
         while True:

@@ -11,7 +11,7 @@ import grpc.aio
 from grpc_heartbeat._lazy import loader
 from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.channel.aio import Channel
-from grpc_heartbeat.channel.make import check_breaker, connect_options, own_connection
+from grpc_heartbeat.channel.make import check_breaker, connect_options, follow_load, own_connection
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Identity, PoolPolicy, Timeouts
 from grpc_heartbeat.inband.policy import InbandPolicy, checked
 from grpc_heartbeat.interceptors.admission import DEFAULT_ACCEPT_AFTER, ServerPolicy
@@ -256,4 +256,5 @@ def _finished(
         channel = GuardedChannel(channel, make, policy, breaker)
     if heartbeat is not None:
         channel.plan_heartbeat(heartbeat, identity or Identity(), name)
+        follow_load(timeouts, channel.heartbeat)
     return channel

@@ -68,9 +68,7 @@ async def gather(
     Raises:
         TypeError: a piece cannot be awaited. Nothing was started.
     """
-    for each in awaitables:
-        if not isawaitable(each):
-            raise TypeError(f"awaitables must be awaitable; got {type(each).__name__} ({each!r})")
+    _check_awaitable(awaitables)
     with _fan_out() as scope:
         pieces = _Tasks(awaitables, scope, first_error_cancels)
         cancelled: asyncio.CancelledError | None = None
@@ -80,9 +78,18 @@ async def gather(
             except asyncio.CancelledError as error:
                 cancelled = error
                 pieces.call_off()
-        if cancelled is not None:
-            raise cancelled
-        return _results(pieces.results(), pieces.errors, return_exceptions)
+        try:
+            if cancelled is not None:
+                raise cancelled
+            return _results(pieces.results(), pieces.errors, return_exceptions)
+        finally:
+            del awaitables, pieces, cancelled  # they know the error, whose traceback has this frame
+
+
+def _check_awaitable(awaitables: tuple[Awaitable[Any], ...]) -> None:
+    for each in awaitables:
+        if not isawaitable(each):
+            raise TypeError(f"awaitables must be awaitable; got {type(each).__name__} ({each!r})")
 
 
 class _Tasks:
@@ -160,8 +167,7 @@ def gather_sync(
     with _fan_out() as scope:
         pieces = _Futures(scope)
         try:
-            for each in work:
-                pieces.start(each, executor)
+            pieces.start_all(work, executor)
             while pieces.waiting:
                 if pieces.next_ended() is not None and first_error_cancels:
                     first_error_cancels = False
@@ -171,7 +177,11 @@ def gather_sync(
             raise
         finally:
             scope.release(pieces)
-        return _results(pieces.results, pieces.errors, return_exceptions)
+        try:
+            return _results(pieces.results, pieces.errors, return_exceptions)
+        finally:
+            pieces.forget()
+            del work, pieces  # they know the error, whose traceback has this frame
 
 
 def _check(work: tuple[Any, ...], executor: Executor | None) -> None:
@@ -199,6 +209,10 @@ class _Futures:
         for future in tuple(self._futures):
             future.cancel()
 
+    def start_all(self, work: tuple[Any, ...], executor: Executor | None) -> None:
+        for each in work:
+            self.start(each, executor)
+
     def start(self, piece: Any, executor: Executor | None) -> None:
         future: Any = piece
         if executor is not None and not hasattr(piece, "add_done_callback"):
@@ -211,6 +225,10 @@ class _Futures:
         if self._scope.reason is not None:
             future.cancel()
         future.add_done_callback(lambda _: self._ended.put(index))
+
+    def forget(self) -> None:
+        """Let go of what the pieces came to."""
+        self._futures, self.results, self.errors = [], [], []
 
     def next_ended(self) -> BaseException | None:
         """Wait for a piece; return its error."""
@@ -226,10 +244,18 @@ class _Futures:
 
 
 def _results(results: list[Any], errors: list[BaseException], return_exceptions: bool) -> list[Any]:
-    if errors and not return_exceptions:
-        others = (error for error in errors if not isinstance(error, _CANCELLED))
-        raise next(others, errors[0])
-    return results
+    if return_exceptions or not errors:
+        return results
+    error = _first(errors)
+    try:
+        raise error
+    finally:
+        del error, errors, results  # as above
+
+
+def _first(errors: list[BaseException]) -> BaseException:
+    """Return the first of ``errors`` that is not a cancel, if there is one."""
+    return next((error for error in errors if not isinstance(error, _CANCELLED)), errors[0])
 
 
 _CANCELLED = (asyncio.CancelledError, CancelledError, grpc.FutureCancelledError)

@@ -90,8 +90,17 @@ def check_count(name: str, value: object) -> None:
 def _check_label(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__} ({value!r})")
-    if len(value.encode("utf-8", "replace")) > MAX_LABEL_BYTES:
-        raise ValueError(f"{name} must be at most {MAX_LABEL_BYTES} bytes of UTF-8; got {len(value.encode())}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text that UTF-8 can hold, without lone surrogates; got {value!r}") from None
+    if size > MAX_LABEL_BYTES:
+        raise ValueError(f"{name} must be at most {MAX_LABEL_BYTES} bytes of UTF-8; got {size}")
+
+
+def _service_name() -> str:
+    """Return what the environment says. Bytes in it that are no UTF-8 show as ``?``: nobody is there to mend them."""
+    return os.environ.get("OTEL_SERVICE_NAME", "").encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +114,10 @@ class Identity:
 
     Raises:
         TypeError: a part is not a string.
-        ValueError: a part is longer than 255 bytes of UTF-8.
+        ValueError: a part is longer than 255 bytes of UTF-8, or holds lone surrogates.
     """
 
-    service: str = field(default_factory=lambda: os.environ.get("OTEL_SERVICE_NAME", ""))
+    service: str = field(default_factory=_service_name)
     zone: str = ""
     instance: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
 

@@ -9,10 +9,11 @@ contextvars: into awaited coroutines, tasks and ``asyncio.to_thread`` by itself,
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from grpc_heartbeat._current import current_scope, restore
 from grpc_heartbeat.concurrency import gather, gather_sync
@@ -85,11 +86,28 @@ def shield() -> Iterator[None]:
 
 
 def bind(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Return ``function`` so that it runs in the scope that is current now, whatever thread runs it."""
+    """Return ``function`` so that it runs in the scope that is current now, whatever thread or task runs it.
+
+    Of a coroutine function, another one is made. A generator's body would run in the scope of whoever iterates over it.
+    """
     scope = current_scope.get()
+    if inspect.iscoroutinefunction(function):
+        return _bound_coroutine(scope, function)
 
     @functools.wraps(function)
     def bound(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         return run_in(scope, function, *args, **kwargs)
+
+    return bound
+
+
+def _bound_coroutine(scope: Scope | None, function: Callable[_P, Any]) -> Callable[_P, Any]:
+    @functools.wraps(function)
+    async def bound(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+        token = current_scope.set(scope)
+        try:
+            return await function(*args, **kwargs)
+        finally:
+            restore(token)
 
     return bound

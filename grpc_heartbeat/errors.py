@@ -54,9 +54,13 @@ class EndedCall(grpc.RpcError, grpc.Call, FutureBase):
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.details)
+        self._verdict = verdict
         self._code = status_of(verdict)
         self._details = verdict.details
         self.timeout = verdict.facts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._verdict,)
 
     def code(self) -> grpc.StatusCode:
         return self._code
@@ -98,7 +102,10 @@ class EndedCall(grpc.RpcError, grpc.Call, FutureBase):
         return self
 
     def traceback(self, timeout: float | None = None) -> TracebackType | None:
-        return self.__traceback__
+        try:
+            raise self
+        except grpc.RpcError as error:
+            return error.__traceback__
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
         return False
@@ -110,6 +117,10 @@ class EndedCall(grpc.RpcError, grpc.Call, FutureBase):
         return self
 
     def __next__(self) -> Any:
+        raise self
+
+    def next(self) -> Any:
+        """Raise the error, as ``next(call)`` does."""
         raise self
 
 

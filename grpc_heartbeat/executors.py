@@ -44,8 +44,8 @@ class ScopedExecutor(Executor):
         self._executor.shutdown(wait, cancel_futures=cancel_futures)
 
 
-def run_in(scope: Scope | None, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-    """Return ``function(*args, **kwargs)``, run in ``scope``."""
+def run_in(scope: Scope | None, function: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    """Return ``function(*args, **kwargs)``, run in ``scope``. Its own arguments may have any names."""
     token = current_scope.set(scope)
     try:
         return function(*args, **kwargs)

@@ -120,6 +120,8 @@ class _Limited:
             current_overrides.reset(token)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "inner":  # not there yet: a copy is being made
+            raise AttributeError(name)
         return getattr(self.inner, name)
 
     def __repr__(self) -> str:

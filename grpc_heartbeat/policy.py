@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from grpc_heartbeat.config import Timeouts
 from grpc_heartbeat.core.limits import UNLIMITED, Limits, Part, checked_parts, parts_of
@@ -23,6 +23,13 @@ Entry: TypeAlias = Timeouts | Mapping[str, float | None]
 
 _Parts: TypeAlias = Mapping[Part, float | None]
 _KEPT = 4096
+
+
+class PolicyWatcher(Protocol):
+    """Who has worked something out from a policy. It must be quick, and must not raise."""
+
+    def policy_changed(self, policy: TimeoutPolicy) -> None:
+        """Work it out anew: ``policy`` has other limits now."""
 
 
 class TimeoutPolicy:
@@ -92,6 +99,9 @@ class TimeoutPolicy:
     def methods(self) -> Mapping[str, Mapping[Part, float | None]]:
         """The entries of methods, by name without a leading slash: the parts that each says."""
         return self._methods
+
+    def watch(self, watcher: PolicyWatcher) -> None:
+        """Tell ``watcher`` whenever other limits hold. Of this class they never do; see ``LivePolicy``."""
 
     def limits(self, method: str, *, streams: bool) -> Limits:
         """Return the limits of ``method``, such as ``"/shop.Orders/Place"``; ``streams`` says that it streams responses."""

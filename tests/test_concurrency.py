@@ -60,7 +60,8 @@ def test_work_of_a_scoped_executor_runs_in_the_scope_of_whoever_submits_it(rpc: 
         inside = current_scope.get()
         assert executor.submit(current_scope.get).result() is inside
     assert executor.submit(divmod, 7, 2).result() == (3, 1)
-    assert executor.submit(dict, a=1).result() == {"a": 1}
+    named = {"a": 1, "scope": 2, "function": 3}
+    assert executor.submit(dict, **named).result() == named
     with deadline.shield():
         assert executor.submit(current_scope.get).result() is None
 

@@ -56,6 +56,8 @@ def test_labels_are_bounded_strings(part: str) -> None:
     Identity(**{part: "é" * 127})
     with pytest.raises(ValueError, match=f"Identity.{part} must be at most 255 bytes"):
         Identity(**{part: "é" * 128})
+    with pytest.raises(ValueError, match=f"Identity.{part} must be text that UTF-8 can hold"):
+        Identity(**{part: "a\udc80"})
     with pytest.raises(TypeError, match=f"Identity.{part} must be a string"):
         Identity(**{part: 5})  # type: ignore[arg-type]  # the point of the test
 
@@ -63,6 +65,8 @@ def test_labels_are_bounded_strings(part: str) -> None:
 def test_the_service_name_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "orders")
     assert Identity().service == "orders"
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "orders\udc80")  # as undecodable bytes are read
+    assert Identity().service == "orders?"
 
 
 def test_recommended_timeouts() -> None:

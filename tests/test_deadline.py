@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 import threading
 from collections.abc import AsyncIterator
@@ -92,6 +93,19 @@ def test_bind_carries_the_scope_into_another_thread_and_leaves_nothing_there() -
         thread.start()
         thread.join()
     assert 99 < (seen[2] or 0) <= 100
+
+
+def test_what_is_bound_may_have_arguments_of_any_name() -> None:
+    assert deadline.bind(dict)(scope=1, function=2) == {"scope": 1, "function": 2}
+
+
+async def test_a_bound_coroutine_function_is_one_and_runs_in_the_scope_in_any_task() -> None:
+    with deadline.limit(100):
+        bound = deadline.bind(_look)
+        assert inspect.iscoroutinefunction(bound)
+        with deadline.shield():
+            assert (await bound() or 0) > 99
+            assert deadline.remaining() is None
 
 
 async def test_scopes_travel_into_tasks_and_threads_of_asyncio() -> None:

@@ -44,6 +44,58 @@ def test_another_iterator_than_grpcios_is_left_alone() -> None:
     assert seam.open_stream(iter([b"an interceptor's"])) is None
 
 
+class Beat:
+    """A completed operation that received a message."""
+
+    success = True
+
+    @property
+    def batch_operations(self) -> tuple[Beat]:
+        return (self,)
+
+    def message(self) -> bytes:
+        return b"beat"
+
+
+class Listening:
+    """A handler that answers each message, if that is possible."""
+
+    def __init__(self, wire: seam.ServerStream, joined: bool) -> None:
+        self.wire = wire
+        self.joined = joined
+        self.heard: list[bytes | None] = []
+
+    def received(self, data: bytes | None) -> None:
+        self.heard.append(data)
+        if data is None:
+            self.wire.release()
+        elif self.joined:
+            self.wire.answer(b"echo")
+        else:
+            self.wire.send(b"echo")
+
+    def sent(self) -> None:
+        self.wire.receive()
+
+
+@pytest.mark.parametrize("cancelled", ["before a beat is taken in", "before its echo is sent", "joined, before a beat"])
+def test_a_handler_that_can_start_nothing_more_hears_that_the_rpc_is_over(cancelled: str) -> None:
+    grpcio: Any = seam._server
+    state, call = grpcio._RPCState(), seam._Call()
+    wire = seam.ServerStream(state, call)
+    handler = Listening(wire, joined=cancelled.startswith("joined"))
+    assert wire.begin(handler)
+    if "beat" in cancelled:
+        state.client = seam._CANCELLED
+        call.started[0][1](Beat())
+    else:
+        call.started[0][1](Beat())
+        state.client = seam._CANCELLED
+        call.started[1][1](seam._Event())
+    assert handler.heard == [b"beat", None]
+    assert not state.due
+
+
 class Clumsy:
     """A handler that fails at its second message."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
@@ -231,6 +232,10 @@ def test_a_wrapper_has_the_methods_other_attributes_and_its_name() -> None:
     assert "{'idle': 2.0}" in repr(limited)
     with pytest.raises(AttributeError):
         limited.with_call  # noqa: B018 - a plain function has none
+
+
+def test_a_wrapper_can_be_copied() -> None:
+    assert copy.copy(with_timeouts(seen, idle=2)).__name__ == "seen"
 
 
 async def helper() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
+import weakref
 from time import monotonic
 
 import pytest
@@ -113,6 +115,22 @@ def test_each_loop_has_a_wheel_and_a_blocked_loop_is_a_pause() -> None:
     assert pauses.count == 1
     assert pauses.last is not None
     assert pauses.last.cause == "late tick"
+
+
+def test_closed_loops_are_let_go() -> None:
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def turn() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        member, over = Counter(1), asyncio.Event()
+        member.over.set = over.set  # type: ignore[method-assign]  # as above
+        loop_ticks().add(member, asyncio.get_running_loop().time())
+        await asyncio.wait_for(over.wait(), 5)
+
+    for _ in range(5):
+        run_on_loop(turn())
+    gc.collect()
+    assert sum(loop() is not None for loop in loops) <= 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

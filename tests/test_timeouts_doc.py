@@ -57,6 +57,7 @@ def address() -> Iterator[str]:
     ("name", "output"),
     [
         ("policy", "hello, quick\n"),
+        ("live", "hello, within 8 s\nhello, within 2 s\n"),
         ("overrides", "hello, within 1.5 s\nhello, within 30 s\nhello, within 1 s\n"),
         ("error", "DEADLINE_EXCEEDED total 0.2 policy:demo.Greeter/Greet\n"),
     ],

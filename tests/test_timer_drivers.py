@@ -14,7 +14,8 @@ import pytest
 
 from grpc_heartbeat import _faults, _loop_timers
 from grpc_heartbeat._loop_timers import loop_timers
-from grpc_heartbeat._timers import THREAD_NAME, clock, timers
+from grpc_heartbeat._timers import THREAD_NAME, TimerThread, clock, timers
+from grpc_heartbeat.channel import flight
 from grpc_heartbeat.core import lane as core_lane
 from grpc_heartbeat.core.timers import Timer
 from tests.peers import wait_until
@@ -52,6 +53,25 @@ def test_a_callback_that_raises_stops_nothing() -> None:
     timers().timeout(0.02, done.set).arm(clock())
     assert done.wait(PATIENCE)
     assert _faults.counts()["timers.callback"] == before + 1
+
+
+@pytest.mark.internal_faults
+def test_a_thread_that_could_not_be_started_is_started_by_the_next_arming(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    class Brief(TimerThread):
+        def _run(self) -> None:
+            for timer in self.queue.wake(clock() + 1):
+                timer.fire()
+
+    driver, first, second = Brief(), threading.Event(), threading.Event()
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", no_thread)
+        driver.timeout(0.001, first.set).arm(clock())
+    driver.timeout(0.02, second.set).arm(clock())
+    assert first.wait(PATIENCE)
+    assert second.wait(PATIENCE)
 
 
 def test_nothing_is_lost_or_doubled_when_threads_race_with_the_driver() -> None:
@@ -365,3 +385,10 @@ def test_a_closed_loop_is_forgotten() -> None:
 def test_without_a_loop_there_are_no_loop_timers() -> None:
     with pytest.raises(RuntimeError):
         loop_timers()
+
+
+@needs_fork
+@forks
+def test_a_forked_child_can_judge_calls_though_a_thread_of_its_parent_was_at_it() -> None:
+    with flight._judging:
+        assert in_child(lambda: flight._judging.acquire(blocking=False)) is True

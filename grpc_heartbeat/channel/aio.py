@@ -12,9 +12,9 @@ from grpc_heartbeat._grpcio_aio import unary_intercepted
 from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.connection_aio import Connection
 from grpc_heartbeat.channel.droppable_aio import DroppableStreamStream, DroppableStreamUnary, DroppableUnaryStream
-from grpc_heartbeat.channel.kinds import STREAMS, Kind, Kinds, Signature
+from grpc_heartbeat.channel.kinds import STREAMS, TO_INNER, Kind, Kinds, Signature
 from grpc_heartbeat.channel.loops_aio import running_loop
-from grpc_heartbeat.channel.make import make
+from grpc_heartbeat.channel.make import limited, make
 from grpc_heartbeat.channel.multicallables_aio import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.policy import TimeoutPolicy
@@ -114,16 +114,15 @@ class Channel(Kinds, grpc.aio.Channel):
         self._start_heartbeat()
         inband, method, serializer, deserializer = self._kept_alive(kind, *signature[:3])
         inner = make(getattr(self._inner, kind), method, serializer, deserializer, signature[3])
-        limits = self._timeouts.limits(method, streams=kind in STREAMS)
         if kind == "unary_unary":
             if self._limited_inside:
                 return inner
             split = (lambda: make(self._inner.unary_stream, *signature)) if self._splits else None
-            return UnaryUnary(self, inner, method, limits, self.connection, split)
+            return limited(UnaryUnary, self._timeouts, False, self, inner, method, self.connection, split)
         if self._limited_inside:
             return _DROPPABLE[kind](inner, method, self.connection)
-        limited = _STREAMING[kind](self, inner, method, limits, self.connection)
-        return limited if inband is None else getattr(inband, kind)(limited)
+        made = limited(_STREAMING[kind], self._timeouts, kind in STREAMS, self, inner, method, self.connection)
+        return made if inband is None else getattr(inband, kind)(made)
 
     def _kept_alive(
         self, kind: str, method: str, serializer: Serializer | None, deserializer: Deserializer | None
@@ -138,4 +137,6 @@ class Channel(Kinds, grpc.aio.Channel):
         return inband, method, *inband.codecs(kind, serializer, deserializer)
 
     def __getattr__(self, name: str) -> Any:
+        if name in TO_INNER:  # a copy that is being made does not have it yet
+            raise AttributeError(name)
         return getattr(self._inner, name)

@@ -9,7 +9,7 @@ from grpc_heartbeat import _faults
 from grpc_heartbeat.channel.registry import PeerRegistry, Registrar
 from grpc_heartbeat.config import BreakerPolicy
 from grpc_heartbeat.core.breaker import BreakerClosed, BreakerOpened, BreakerSnapshot
-from grpc_heartbeat.core.events import Event
+from grpc_heartbeat.core.events import Event, Listening
 from grpc_heartbeat.core.wording import Verdict, refused_by_breaker, waited_for_breaker
 
 Listener = Callable[[bool, str], object]
@@ -27,7 +27,7 @@ class ChannelBreaker:
     def __init__(self, heartbeat: Any, policy: BreakerPolicy, target: str) -> None:
         self._heartbeat = heartbeat
         self._target = target
-        self._listeners: tuple[Listener, ...] = ()
+        self._listeners: Listening[Listener] = Listening()
         self.policy = policy
         self.waits = policy.when_open == "wait"
 
@@ -46,13 +46,13 @@ class ChannelBreaker:
 
         Changes come in order, each once, on the thread or loop of the heartbeat: a listener must not block.
         """
-        self._listeners = (*self._listeners, listener)
+        self._listeners.add(listener)
         known = self.snapshot()
         _tell(listener, known.closed, known.why)
 
     def unlisten(self, listener: Listener) -> None:
         """Undo :meth:`listen`; unknown listeners are ignored."""
-        self._listeners = tuple(other for other in self._listeners if other != listener)
+        self._listeners.remove(listener)
 
     def register(self, registry: PeerRegistry) -> None:
         """Tell ``registry`` whether the peer is up: now and at each change, on a thread of ours, the newest state last."""
@@ -77,7 +77,7 @@ class ChannelBreaker:
         return waited_for_breaker(method, limit, elapsed, breaker.refusal(now), breaker.snapshot.why)
 
     def _tell_all(self, up: bool, why: str) -> None:
-        for listener in self._listeners:
+        for listener in self._listeners.listening:
             _tell(listener, up, why)
 
 

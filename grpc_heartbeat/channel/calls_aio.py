@@ -128,15 +128,11 @@ class _Limited:
         except asyncio.CancelledError:
             if task is not None and task in flight.woken:
                 forget_cancel_request(task)
-            ours = flight.ours(before)
-            if ours is None:
-                raise
-            raise ours from None
+            flight.raise_ours(before)
+            raise
         except grpc.aio.AioRpcError as error:
-            told = flight.tell(error)
-            if told is error:
-                raise
-            raise told from None
+            flight.raise_told(error)
+            raise
         except grpc.aio.InternalError:
             # So fails what is under way when the call ends; the status comes next.
             verdict = flight.told(await self._call.code(), await self._call.details() or "")
@@ -178,16 +174,12 @@ class _Response(_Limited):
             if not call.done():  # grpcio forgets to cancel it, if interceptors have just made it
                 call.cancel()
             flight.release()
-            ours = flight.ours(before)
-            if ours is None:
-                raise
-            raise ours from None
+            flight.raise_ours(before)
+            raise
         except grpc.aio.AioRpcError as error:
             flight.release()
-            told = flight.tell(error)
-            if told is error:
-                raise
-            raise told from None
+            flight.raise_told(error)
+            raise
         flight.release()
         return result
 
@@ -242,16 +234,12 @@ class _Responses(_Limited):
             if not self._call.done():  # grpcio forgets to, where the cancel came together with initial metadata
                 self._call.cancel()
             flight.release()
-            ours = flight.ours(before)
-            if ours is None:
-                raise
-            raise ours from None
+            flight.raise_ours(before)
+            raise
         except grpc.aio.AioRpcError as error:
             flight.release()
-            told = flight.tell(error)
-            if told is error:
-                raise
-            raise told from None
+            flight.raise_told(error)
+            raise
         except StopAsyncIteration:
             flight.release()
             raise
@@ -279,9 +267,12 @@ class _Requests(_Limited):
             await self._through(self._call.write(request))
         except asyncio.InvalidStateError as error:
             failed = await self._failed_write()
-            if failed is None:
-                raise
-            raise failed from error
+            try:
+                if failed is None:
+                    raise
+                raise failed from error
+            finally:
+                del failed  # its traceback has this frame, and would be in a cycle with it
         finally:
             if guard is not None:
                 guard.writing_since = None

@@ -104,7 +104,8 @@ class Connection(_Connection):
     def __init__(self, channel: Any) -> None:
         super().__init__(channel)
         self._channel = channel
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """Reentrant: a call that the garbage collector finds while it is held is forgotten there and then."""
         self.made: weakref.WeakMethod[Callable[[], None]] | None = None
         """Called when a connection was made for which calls waited."""
         self._waiting: set[Waiting] = set()
@@ -138,10 +139,14 @@ class Connection(_Connection):
     def leave(self, call: Waiting) -> None:
         """Forget ``call``."""
         with self._lock:
-            if call in self._waiting:
-                self._waiting.discard(call)
-                if not self._waiting:
-                    self._stop()
+            if call not in self._waiting:
+                return
+            self._waiting.discard(call)
+            if self._waiting:
+                return
+            self._stop()
+        if self.made is not None and self.ready():  # so soon that the call has ended before anybody looked
+            tell_connected((), self.made)
 
     def close(self) -> None:
         """Stop to watch. Call this before the channel is closed."""

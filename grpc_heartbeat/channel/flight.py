@@ -12,6 +12,7 @@ process: that happens only when a limit has passed or a connection has come.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any, Protocol
 
@@ -258,3 +259,12 @@ def in_a_thread(work: Any, place: str) -> None:
             _faults.record(place, error)
 
     threading.Thread(target=run, name="grpc-heartbeat-aside", daemon=True).start()
+
+
+def _after_fork_in_child() -> None:
+    global _judging
+    _judging = threading.Lock()  # a thread that does not exist here may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -52,8 +52,12 @@ class _Guarded:
         self._method: str = arguments[0]
         self._make = bind(self._kind, arguments)
         self._limits = owner._timeouts.limits(self._method, streams=self._streams)
+        owner._timeouts.watch(self)
         self._bound: tuple[Passage[Any] | None, Any] = (None, None)
         self._inner_of(self._switch.current)  # bad arguments are told here
+
+    def policy_changed(self, policy: TimeoutPolicy) -> None:
+        self._limits = policy.limits(self._method, streams=self._streams)
 
     def _inner_of(self, passage: Passage[Any]) -> Any:
         bound = self._bound

@@ -14,6 +14,15 @@ STREAMS: frozenset[Kind] = frozenset(("unary_stream", "stream_stream"))
 """The kinds whose responses are streamed."""
 
 
+TO_INNER = ("_inner", "switch")
+"""The attributes by which a channel of ours finds the channel inside."""
+
+
+def name_of(method: str | bytes) -> str:
+    """Return a method's full name as text; grpcio takes bytes, too."""
+    return method.decode() if isinstance(method, bytes) else method
+
+
 class Kinds:
     """A base for channels, before grpcio's own."""
 
@@ -23,36 +32,44 @@ class Kinds:
 
     def unary_unary(
         self,
-        method: str,
+        method: str | bytes,
         request_serializer: Serializer | None = None,
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        return self._method("unary_unary", (method, request_serializer, response_deserializer, _registered_method))
+        return self._method(
+            "unary_unary", (name_of(method), request_serializer, response_deserializer, _registered_method)
+        )
 
     def unary_stream(
         self,
-        method: str,
+        method: str | bytes,
         request_serializer: Serializer | None = None,
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        return self._method("unary_stream", (method, request_serializer, response_deserializer, _registered_method))
+        return self._method(
+            "unary_stream", (name_of(method), request_serializer, response_deserializer, _registered_method)
+        )
 
     def stream_unary(
         self,
-        method: str,
+        method: str | bytes,
         request_serializer: Serializer | None = None,
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        return self._method("stream_unary", (method, request_serializer, response_deserializer, _registered_method))
+        return self._method(
+            "stream_unary", (name_of(method), request_serializer, response_deserializer, _registered_method)
+        )
 
     def stream_stream(
         self,
-        method: str,
+        method: str | bytes,
         request_serializer: Serializer | None = None,
         response_deserializer: Deserializer | None = None,
         _registered_method: bool | None = False,
     ) -> Any:
-        return self._method("stream_stream", (method, request_serializer, response_deserializer, _registered_method))
+        return self._method(
+            "stream_stream", (name_of(method), request_serializer, response_deserializer, _registered_method)
+        )

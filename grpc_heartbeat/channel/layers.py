@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 from grpc_heartbeat.core.limits import Limits, Part
+from grpc_heartbeat.policy import TimeoutPolicy
 
 
 class Layers:
@@ -28,3 +31,28 @@ class Layers:
         self.watched = self.on_ready is not None or self.on_cold is not None
         """Whether there is anything to watch."""
         self.fixed = fixed
+
+
+LayersT = TypeVar("LayersT", bound=Layers)
+
+
+class LimitedMethod(Generic[LayersT]):
+    """What the multicallables of both stacks have for limits that may change between their calls."""
+
+    _make_layers: type[LayersT]
+    _streams = False
+    """Whether there is a stream of responses."""
+
+    _without: tuple[Part, ...] = ()
+    """Parts of the limits that mean nothing for this kind."""
+
+    _method: str
+
+    def limit(self, limits: Limits) -> None:
+        """Have the calls from now on limited so."""
+        self._limits = limits
+        self._layers = self._make_layers(limits, self._without)
+
+    def policy_changed(self, policy: TimeoutPolicy) -> None:
+        """Have the calls from now on limited as ``policy`` says now."""
+        self.limit(policy.limits(self._method, streams=self._streams))

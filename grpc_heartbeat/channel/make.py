@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from grpc_heartbeat._types import ChannelOptions
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy
+from grpc_heartbeat.policy import TimeoutPolicy
+
+if TYPE_CHECKING:
+    from grpc_heartbeat.adaptive import AdaptiveTimeouts
 
 _MOST = 2**31 - 1
 
@@ -51,6 +56,29 @@ def make(factory: Callable[..., Any], method: str, serializer: Any, deserializer
     if registered:
         return factory(method, serializer, deserializer, registered)
     return factory(method, serializer, deserializer)
+
+
+def limited(kind: Any, policy: TimeoutPolicy, streams: bool, owner: Any, inner: Any, method: str, *more: Any) -> Any:
+    """Return a multicallable of ours, of this class, around ``inner``, that is limited as ``policy`` says, also later on."""
+    if is_adaptive(policy):
+        from grpc_heartbeat.channel.adapted import adapted
+
+        return adapted(kind, policy, streams, owner, inner, method, *more)
+    made = kind(owner, inner, method, policy.limits(method, streams=streams), *more)
+    policy.watch(made)
+    return made
+
+
+def follow_load(timeouts: object, heartbeat: Any) -> None:
+    """Have totals that adapt know what the server says in the echoes of ``heartbeat``."""
+    if is_adaptive(timeouts):
+        timeouts.follow(heartbeat)
+
+
+def is_adaptive(timeouts: object) -> TypeGuard[AdaptiveTimeouts]:
+    """Tell whether ``timeouts`` are such, without importing them where nobody has."""
+    adaptive = sys.modules.get("grpc_heartbeat.adaptive")
+    return adaptive is not None and isinstance(timeouts, adaptive.AdaptiveTimeouts)
 
 
 def connect_options(options: ChannelOptions | None, connect: float | None) -> list[tuple[str, Any]] | None:

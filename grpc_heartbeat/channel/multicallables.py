@@ -20,9 +20,9 @@ from grpc_heartbeat._timers import timers
 from grpc_heartbeat._types import StreamStreamBase, StreamUnaryBase, UnaryStreamBase, UnaryUnaryBase
 from grpc_heartbeat.channel.as_stream import OneResponse
 from grpc_heartbeat.channel.connection import Connection
-from grpc_heartbeat.channel.layers import Layers
+from grpc_heartbeat.channel.layers import Layers, LimitedMethod
 from grpc_heartbeat.channel.limited import HeldFlight, hold
-from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.metadata import with_own_budget, without_stale_budget
 from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests import WatchedRequests
 from grpc_heartbeat.channel.scoped import BlockedCall, BlockedFlight, annotate
@@ -42,22 +42,17 @@ class Owner(Protocol):
     connection: Connection
 
 
-class _MultiCallable:
-    """What the four kinds share: the inner multicallable, the method's name and limits.
+class _MultiCallable(LimitedMethod[Layers]):
+    """What the four kinds share. It keeps its channel alive, as grpcio's do: a program may hold a stub only."""
 
-    It keeps its channel alive, as grpcio's do: a program may hold a stub only.
-    """
-
-    _without: tuple[Part, ...] = ()
-    """Parts of the limits that mean nothing for this kind."""
+    _make_layers = Layers
 
     def __init__(self, owner: Owner, inner: Any, method: str, limits: Limits) -> None:
         self._owner = owner
         self._connection = owner.connection
         self._inner = inner
         self._method = method
-        self._limits = limits
-        self._layers = Layers(limits, self._without)
+        self.limit(limits)
 
     def _start(
         self,
@@ -80,8 +75,8 @@ class _MultiCallable:
         limit, budget, allowed = plan(timeout, limits.total, scope, started)
         if not allowed:
             return EndedCall(refused(self._method, timeout, limits, scope, limit, self._connection))
-        if budget is not None:
-            metadata = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
+        if budget is not None or metadata is not None:
+            metadata = with_own_budget(metadata, budget, limit)
         if scope is None and limit is None and not layers.watched:
             return start(request, None, metadata, credentials, wait, compress)
         flight = HeldFlight(self._method, layers, started, self._connection, timeout, scope, limit)
@@ -138,8 +133,8 @@ class _BlockingMultiCallable(_MultiCallable):
         limit, budget, allowed = plan(timeout, limits.total, scope, started)
         if not allowed:
             raise EndedCall(refused(self._method, timeout, limits, scope, limit, self._connection))
-        if budget is not None:
-            metadata = ((BUDGET_KEY, budget),) if metadata is None else with_budget(metadata, budget)
+        if budget is not None or metadata is not None:
+            metadata = with_own_budget(metadata, budget, limit)
         flight = None
         call: BlockedCall
         try:
@@ -192,9 +187,12 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
             self._without = (*self._without, "header")
         super().__init__(owner, inner, method, limits)
         self._as_stream = as_stream
-        self._plain = limits.total is None and not self._layers.watched
+
+    def limit(self, limits: Limits) -> None:
+        super().limit(limits)
         on_ready = self._layers.on_ready
         self._lane = None if on_ready is None else timers().lane(on_ready)
+        self._plain = limits.total is None and not self._layers.watched
 
     def _split(self, flight: HeldFlight, start: Callable[..., Any]) -> Callable[..., Any]:
         if not self._interruptible:
@@ -221,6 +219,8 @@ class UnaryUnary(_BlockingMultiCallable, UnaryUnaryBase):
     ) -> Any:
         scope = current_scope.get()
         if scope is None and timeout is None and self._plain and current_overrides.get() is None:
+            if metadata is not None:
+                metadata = without_stale_budget(metadata, None)
             return self._inner(request, None, metadata, credentials, wait_for_ready, compression)
         if (
             metadata is not None
@@ -367,6 +367,7 @@ class StreamUnary(_BlockingMultiCallable, StreamUnaryBase):
 class UnaryStream(_MultiCallable, UnaryStreamBase):
     """A unary-stream method."""
 
+    _streams = True
     _without = ("write",)
 
     def __call__(
@@ -383,6 +384,8 @@ class UnaryStream(_MultiCallable, UnaryStreamBase):
 
 class StreamStream(_MultiCallable, StreamStreamBase):
     """A stream-stream method."""
+
+    _streams = True
 
     def __call__(
         self,

@@ -33,8 +33,9 @@ from grpc_heartbeat.channel.ended_aio import (
     EndedUnaryUnaryCall,
 )
 from grpc_heartbeat.channel.flight_aio import Flight
+from grpc_heartbeat.channel.layers import LimitedMethod
 from grpc_heartbeat.channel.layers_aio import LoopLayers
-from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.metadata import with_budget, without_stale_budget
 from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests_aio import watched_requests
 from grpc_heartbeat.config import MAX_SECONDS
@@ -52,7 +53,7 @@ WITHOUT: dict[str, tuple[Part, ...]] = {
 """Layers that mean nothing for a kind: a single message is not waited for as one of a stream."""
 
 
-class _MultiCallable:
+class _MultiCallable(LimitedMethod[LoopLayers]):
     """What the four kinds share: the inner multicallable, the method's name and the policy.
 
     It keeps its channel alive, as grpcio's do: a program may hold a stub only.
@@ -60,9 +61,8 @@ class _MultiCallable:
 
     _ended: Callable[[Verdict], Any]
     _call_class: Callable[[Any, Flight], Any]
-    _without: tuple[Part, ...] = ()
-    _streams = False
-    """Whether a call is watched over even if nothing limits it, because it may be abandoned."""
+    _make_layers = LoopLayers
+    # A call with a stream of responses is watched over even if nothing limits it, because it may be abandoned.
 
     def __init__(
         self, owner: grpc.aio.Channel, inner: Any, method: str, limits: Limits, connection: Connection
@@ -71,9 +71,8 @@ class _MultiCallable:
         self._inner = inner
         self._make: Maker = inner
         self._method = method
-        self._limits = limits
-        self._layers = LoopLayers(limits, self._without)
         self._connection = connection
+        self.limit(limits)
 
     def _start(self, request: Any, timeout: Any, metadata: Any, credentials: Any, wait: Any, compression: Any) -> Any:
         scope = current_scope.get()
@@ -91,6 +90,8 @@ class _MultiCallable:
                 metadata = ((BUDGET_KEY, budget),)
             else:
                 metadata = grpc.aio.Metadata(*with_budget(metadata, budget))  # grpc.aio is slower with a tuple
+        elif metadata is not None:
+            metadata = without_stale_budget(metadata, limit)
         inner, call_class = self._make, self._call_class
         flight = None
         if limit is not None or scope is not None or layers.watched or self._streams:
@@ -163,11 +164,15 @@ class UnaryUnary(_MultiCallable, AioUnaryUnaryBase):
     ) -> None:
         super().__init__(owner, inner, method, limits, connection)
         self._make = maker(inner)
-        self._quick = self._make is not inner and self._layers.on_ready is None
-        """Whether the plainest calls may be made in one frame: there is no header limit, and nobody intercepts them."""
         self._make_split = split
         self._in_batches = True
         self._split: Any = None
+        self.limit(limits)
+
+    def limit(self, limits: Limits) -> None:
+        super().limit(limits)
+        self._quick = self._make is not self._inner and self._layers.on_ready is None
+        """Whether the plainest calls may be made in one frame: there is no header limit, and nobody intercepts them."""
         self._unsplit = LoopLayers(limits, (*self._without, "header"))
 
     def _watch(self, flight: Flight, request: Any) -> tuple[Any, Callable[[Any, Flight], Any], Any]:

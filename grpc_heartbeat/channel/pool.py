@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import replace
@@ -122,6 +123,7 @@ class ChannelPool(Generic[ChannelT]):
         self.closed = False
         self._pool: Pool[Held[ChannelT]] = Pool(policy, lambda: Held(make, self._began))
         self._lock = threading.Lock()
+        self._dropped: deque[PoolMember[Held[ChannelT]]] = deque()
         self._prober = _Prober(self)
         self._wheel: Ticks | None = None
         remember(self)
@@ -133,6 +135,7 @@ class ChannelPool(Generic[ChannelT]):
     def counts(self) -> PoolSnapshot:
         """Return the same without asking gRPC what is established; from any thread."""
         with self._lock:
+            self._count_dropped()
             return self._pool.snapshot(clock())
 
     def channels(self) -> list[ChannelT]:
@@ -158,6 +161,8 @@ class ChannelPool(Generic[ChannelT]):
             return
         with self._lock:
             self._pool.done(member, clock(), outcome)
+            if self._dropped:
+                self._count_dropped()
             doubted = member.doubted
             ended = self._pool.take_retired()
         if doubted:
@@ -165,10 +170,25 @@ class ChannelPool(Generic[ChannelT]):
         if ended:
             self._close_ended(ended)
 
+    def dropped(self, member: PoolMember[Held[ChannelT]]) -> None:
+        """Have a call of ``member`` counted as ended that the application has dropped, soon and without taking a lock.
+
+        For the garbage collector, which may run in a thread that is in here already.
+        """
+        self._dropped.append(member)
+
+    def _count_dropped(self) -> None:
+        while self._dropped:
+            self._pool.done(self._dropped.popleft(), clock(), Outcome.UNKNOWN)
+
     def turn(self) -> float | None:
         """Send the probes that are due; return when there will be others."""
         with self._lock:
+            self._count_dropped()
             due = [] if self.closed else self._pool.due(clock())
+            ended = [] if self.closed else self._pool.take_retired()
+        if ended:
+            self._close_ended(ended)
         for member in due:
             try:
                 self._begin_probe(member)

@@ -95,11 +95,17 @@ class _Lease:
 
     def watch(self, call: Any) -> None:
         # Not by a done-callback, which would keep the call alive: one that is dropped would never be cancelled.
-        self._call = weakref.ref(call, self.end)
+        self._call = weakref.ref(call, self.drop)
         if not call.add_callback(self.end):
             self.end()
 
-    def end(self, _: object = None) -> None:
+    def drop(self, _: object) -> None:
+        """The call is gone, which the garbage collector may tell in the midst of anything."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.dropped(self._member)
+
+    def end(self) -> None:
         pool, self._pool = self._pool, None
         if pool is not None:
             call = self._call()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from copy import copy
 from typing import Any
 
 import grpc
@@ -66,6 +67,9 @@ class SingleResponse:
             self._error = asyncio.CancelledError()
             if not call.done():
                 call.cancel()
+            raise
+        except grpc.aio.AioRpcError as error:
+            self._error = copy(error)  # has no traceback, in which this frame would be, and so this object
             raise
         except Exception as error:
             self._error = error

@@ -70,7 +70,7 @@ class Switch(Generic[AnyChannel]):
 
     def __init__(self, first: AnyChannel, fitter: Fitter[AnyChannel]) -> None:
         self._fitter = fitter
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a dropped call may be found, and so end, while it is held
         self._waiters: set[Waiter] = set()
         self._retired: set[Passage[AnyChannel]] = set()
         self.over = False

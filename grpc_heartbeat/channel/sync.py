@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ import grpc
 
 from grpc_heartbeat._types import Deserializer, Serializer
 from grpc_heartbeat.channel.connection import Connection
-from grpc_heartbeat.channel.kinds import STREAMS, Kind, Kinds, Signature
-from grpc_heartbeat.channel.make import make
+from grpc_heartbeat.channel.kinds import STREAMS, TO_INNER, Kind, Kinds, Signature
+from grpc_heartbeat.channel.make import limited, make
 from grpc_heartbeat.channel.multicallables import StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from grpc_heartbeat.config import HeartbeatPolicy, Identity, Timeouts
 from grpc_heartbeat.policy import TimeoutPolicy
@@ -71,12 +72,12 @@ class Channel(Kinds, grpc.Channel):
     def _method(self, kind: Kind, signature: Signature) -> Any:
         if kind == "unary_unary":
             inner = make(self._inner.unary_unary, *signature)
-            limits = self._timeouts.limits(signature[0], streams=False)
-            return UnaryUnary(self, inner, signature[0], limits, lambda: make(self._inner.unary_stream, *signature))
+            as_stream = partial(make, self._inner.unary_stream, *signature)
+            return limited(UnaryUnary, self._timeouts, False, self, inner, signature[0], as_stream)
         inband, method, serializer, deserializer = self._kept_alive(kind, *signature[:3])
         inner = make(getattr(self._inner, kind), method, serializer, deserializer, signature[3])
-        limited = _STREAMING[kind](self, inner, method, self._timeouts.limits(method, streams=kind in STREAMS))
-        return limited if inband is None else getattr(inband, kind)(limited)
+        made = limited(_STREAMING[kind], self._timeouts, kind in STREAMS, self, inner, method)
+        return made if inband is None else getattr(inband, kind)(made)
 
     def _kept_alive(
         self, kind: str, method: str, serializer: Serializer | None, deserializer: Deserializer | None
@@ -105,4 +106,6 @@ class Channel(Kinds, grpc.Channel):
         self.close()
 
     def __getattr__(self, name: str) -> Any:
+        if name in TO_INNER:  # a copy that is being made does not have it yet
+            raise AttributeError(name)
         return getattr(self._inner, name)

@@ -78,6 +78,15 @@ class ToldCall:
         verdict = self.verdict or self._cancelled_inside()
         return None if verdict is None or cancel_requests() != requests_before else AioEndedCall(verdict)
 
+    def raise_ours(self, requests_before: int) -> None:
+        """Raise what ``ours`` returns, if it does; otherwise the ``CancelledError`` is to be raised again."""
+        error = self.ours(requests_before)
+        try:
+            if error is not None:
+                raise error from None
+        finally:
+            del error  # its traceback has this frame, and would be in a cycle with it
+
     def _cancelled_inside(self) -> Verdict | None:
         """Return how the end of a call is told that grpcio itself has cancelled, or ``None``.
 
@@ -104,6 +113,15 @@ class ToldCall:
         except Exception as fault:
             _faults.record("channel.tell_aio", fault)
             return error
+
+    def raise_told(self, error: grpc.aio.AioRpcError) -> None:
+        """Raise what ``tell`` puts in the place of ``error``, if it does; otherwise that is to be raised again."""
+        told = self.tell(error)
+        try:
+            if told is not error:
+                raise told from None
+        finally:
+            del error, told  # as above
 
     def told(self, code: grpc.StatusCode, details: str) -> Verdict | None:
         """Return how the end with ``code`` is told, or ``None`` when it has nothing to do with a limit or a scope."""

@@ -33,12 +33,18 @@ class _UnstartedCall(EndedCall):
         super().__init__(Verdict("CANCELLED", details, TimeoutFacts("breaker", None, 0.0, "breaker")))
         del self.timeout  # no limit did it
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.details(),)
+
 
 class _CancelledCall(_UnstartedCall):
     """A call that the application cancelled before it started."""
 
     def __init__(self) -> None:
         super().__init__("Locally cancelled by application!")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
 
     def result(self, timeout: float | None = None) -> Any:
         raise grpc.FutureCancelledError()
@@ -197,3 +203,9 @@ class WaitingCall(DelegatingCall):
         return (
             super().__repr__() if self._there.is_set() else f"<{type(self).__name__} of RPC that waits for its breaker>"
         )
+
+    def __getattr__(self, name: str) -> Any:
+        there = self.__dict__.get("_there")
+        if there is None or not there.is_set():  # to ask whether there is an attribute must not wait for the start
+            raise AttributeError(name)
+        return super().__getattr__(name)

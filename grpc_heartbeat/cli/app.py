@@ -12,6 +12,7 @@ import argparse
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None, commands: Sequence[Command] = COMMAN
         SystemExit: from argparse, with status 2 for a wrong command line and 0 after ``--help`` or ``--version``.
     """
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv), commands)
+        return _with_output(list(sys.argv[1:] if argv is None else argv), commands)
     except MissingExtraError as error:
         print(f"grpc-heartbeat: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -76,6 +77,17 @@ def main(argv: Sequence[str] | None = None, commands: Sequence[Command] = COMMAN
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it flushes
         return EXIT_BROKEN_PIPE
+
+
+def _with_output(argv: list[str], commands: Sequence[Command]) -> int:
+    """Run, and have all output written before the status is known. A terminal that lacks a letter is shown its number."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return _run(argv, commands)
+    finally:
+        if sys.stdout is not None:  # it is, where a shell has closed it
+            sys.stdout.flush()
 
 
 def _run(argv: list[str], commands: Sequence[Command]) -> int:

@@ -20,7 +20,7 @@ from grpc_heartbeat.cli.quiet import native_log_silenced
 from grpc_heartbeat.cli.report import JsonReporter, Reporter, TextReporter
 from grpc_heartbeat.cli.schedule import Schedule
 from grpc_heartbeat.cli.summary import Summary, summarise
-from grpc_heartbeat.cli.target import Target, check_address, read_certificates
+from grpc_heartbeat.cli.target import Target, check_address, check_text, read_certificates
 from grpc_heartbeat.config import check_seconds
 
 if TYPE_CHECKING:
@@ -93,13 +93,18 @@ def add_parser(subparsers: SubParsers) -> None:
         "-w", "--deadline", type=_argument(_duration), metavar="S", help="seconds after which to stop in any case"
     )
     peer = parser.add_argument_group("what to ask")
-    peer.add_argument("--service", metavar="NAME", help="ask grpc.health.v1 about this service")
+    peer.add_argument(
+        "--service", type=_argument(check_text), metavar="NAME", help="ask grpc.health.v1 about this service"
+    )
     peer.add_argument("--tls", action="store_true", help="use TLS")
     peer.add_argument(
         "--cacert", type=_argument(read_certificates), metavar="FILE", help="PEM certificates to trust (those of gRPC)"
     )
     peer.add_argument(
-        "--authority", metavar="NAME", help="name that the server is asked for, and must prove with --tls"
+        "--authority",
+        type=_argument(check_text),
+        metavar="NAME",
+        help="name that the server is asked for, and must prove with --tls",
     )
     output = parser.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="print one JSON object per line")

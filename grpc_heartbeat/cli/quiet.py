@@ -20,12 +20,13 @@ _STDERR = 2
 def native_log_silenced() -> Iterator[None]:
     """Discard what C code writes to descriptor 2 in this block; ``sys.stderr`` still reaches the old destination.
 
-    Does nothing when the environment sets ``GRPC_VERBOSITY`` or ``GRPC_TRACE``: then the log is wanted.
+    Does nothing when the environment sets ``GRPC_VERBOSITY`` or ``GRPC_TRACE``: then the log is wanted. Nor does it where a
+    shell has closed that descriptor, which is then something else's or nobody's.
     """
-    if any(name in os.environ for name in _WANTED):
+    python_stderr = sys.stderr
+    if python_stderr is None or any(name in os.environ for name in _WANTED):
         yield
         return
-    python_stderr = sys.stderr
     python_stderr.flush()
     with open(os.dup(_STDERR), "w", buffering=1, errors="backslashreplace") as duplicate:
         sys.stderr = duplicate

@@ -52,8 +52,9 @@ def check_address(text: str) -> str:
     """Return ``text`` if it is an address that gRPC understands.
 
     Raises:
-        ValueError: no port, a port outside 1…65535, or a URL.
+        ValueError: no port, a port outside 1…65535, a URL, or no UTF-8.
     """
+    check_text(text)
     if _NAMED_SCHEME.match(text):
         return text
     if "://" in text:
@@ -63,6 +64,19 @@ def check_address(text: str) -> str:
         raise ValueError(f"{text!r} is not HOST:PORT, with an IPv6 address in [brackets]")
     if not 1 <= int(match["port"]) <= 65535:
         raise ValueError(f"port {match['port']} in {text!r} is not from 1 to 65535")
+    return text
+
+
+def check_text(text: str) -> str:
+    """Return ``text`` if it can be sent.
+
+    Raises:
+        ValueError: it is no UTF-8; the bytes of a command line may be anything.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text!r} is not UTF-8") from None
     return text
 
 

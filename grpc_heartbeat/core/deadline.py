@@ -40,7 +40,10 @@ def normalize_timeout(timeout: object, name: str = "timeout") -> float | None:
             return None
         if isinstance(timeout, bool) or not isinstance(timeout, Real):
             raise TypeError(f"{name} must be a number of seconds or None, not {type(timeout).__name__} ({timeout!r})")
-        timeout = float(timeout)
+        try:
+            timeout = float(timeout)
+        except OverflowError:  # an integer with hundreds of digits
+            timeout = -math.inf if timeout < 0 else math.inf
     if timeout > UNLIMITED_ABOVE:
         return None
     if math.isnan(timeout):

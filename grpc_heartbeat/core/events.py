@@ -10,8 +10,9 @@ or on the way of every call ``if observers.listening: ...``, which is no functio
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +24,24 @@ class Event:
 
 Observer: TypeAlias = Callable[[Event], None]
 FailureHandler: TypeAlias = Callable[[Observer, Exception], None]
+Listener = TypeVar("Listener")
 
 
-class Observers:
-    """The observers of one source of events. Safe to change while an event is being delivered, from any thread.
+class Listening(Generic[Listener]):
+    """Who listens to something. Safe to change while somebody goes through them, from any thread, without a lock.
+
+    The list is changed by single operations of the interpreter. Whoever has changed it copies it until the copy is what the
+    list holds *after* the copy was stored; so the copy that is stored last misses nobody's change.
 
     Attributes:
-        listening: The observers now, in order.
+        listening: They, in order; replaced as a whole.
     """
 
-    __slots__ = ("_on_failure", "listening")
+    __slots__ = ("_all", "listening")
 
-    def __init__(self, on_failure: FailureHandler | None = None) -> None:
-        self.listening: tuple[Observer, ...] = ()
-        self._on_failure = on_failure
+    def __init__(self) -> None:
+        self._all: list[Listener] = []
+        self.listening: tuple[Listener, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.listening)
@@ -44,14 +49,33 @@ class Observers:
     def __len__(self) -> int:
         return len(self.listening)
 
-    def add(self, observer: Observer) -> Observer:
-        """Deliver later events to ``observer``; returns it, so that this can be used as a decorator."""
-        self.listening = (*self.listening, observer)
-        return observer
+    def add(self, listener: Listener) -> Listener:
+        """Tell ``listener``, too, from now on; returns it, so that this can be used as a decorator."""
+        self._all.append(listener)
+        self._copy()
+        return listener
 
-    def remove(self, observer: Observer) -> None:
-        """Stop delivering to ``observer``; unknown observers are ignored."""
-        self.listening = tuple(other for other in self.listening if other != observer)
+    def remove(self, listener: Listener) -> None:
+        """Tell ``listener`` no more; unknown ones are ignored."""
+        with suppress(ValueError):  # raised when it is not there any more
+            while True:
+                self._all.remove(listener)
+        self._copy()
+
+    def _copy(self) -> None:
+        self.listening = tuple(self._all)
+        while self.listening != tuple(self._all):
+            self.listening = tuple(self._all)
+
+
+class Observers(Listening[Observer]):
+    """The observers of one source of events."""
+
+    __slots__ = ("_on_failure",)
+
+    def __init__(self, on_failure: FailureHandler | None = None) -> None:
+        super().__init__()
+        self._on_failure = on_failure
 
     def emit(self, event: Event) -> None:
         """Deliver ``event`` to every observer, in the order in which they were added."""

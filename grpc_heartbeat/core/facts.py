@@ -27,7 +27,8 @@ class TimeoutFacts:
         elapsed: Seconds that the layer had taken when the call ended; for ``total``, ``scope``, ``proxy`` and ``breaker`` from
             the call's start.
         source: Where the limit came from: ``explicit`` (the call's own ``timeout=`` or ``timeouts(…)`` around it),
-            ``policy:<name>`` (the channel's ``timeouts=``; the name is the entry's), ``inherited:<method>`` (what was left of
+            ``policy:<name>`` (the channel's ``timeouts=``; the name is the entry's), ``adaptive:policy:<name>`` (the same,
+            shortened by ``AdaptiveTimeouts``), ``inherited:<method>`` (what was left of
             an inbound RPC's budget), ``limit`` (``deadline.limit``), ``proxy``, ``breaker``, or ``server`` (the peer said
             DEADLINE_EXCEEDED before any limit of this side was spent).
         connectivity: The channel's state when the call ended, such as ``"READY"``, if it was known.

@@ -98,6 +98,8 @@ class Statuses:
             affected |= _ACCEPTS_WORK
         news = {name: self._worst(name) for name in affected}
         changes = {name: status for name, status in news.items() if self._shown.get(name) is not status}
+        if self.drained:  # by a signal handler, just now
+            return {}
         self._shown.update(changes)
         return changes
 

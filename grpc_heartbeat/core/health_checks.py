@@ -3,8 +3,9 @@
 A check runs as soon as it is added and then every ``ttl`` seconds, counted from start to start. One run is under way at a time.
 A run that has not answered within ``timeout`` seconds is a failure; if it is still under way, the next one starts after its
 end, because a function that hangs cannot be stopped and must not pile up. What it answers then comes too late and is dropped.
+For as long as it goes on, each ``ttl`` is another failure, as the run would be that is not made.
 
-So no success counts for longer than ``ttl + timeout``, and nobody who asks for a status waits for a check.
+So no success counts for longer than ``failures`` times ``ttl + timeout``, and nobody who asks for a status waits for a check.
 
 ``failures`` failures in a row make the check ``NOT_SERVING``, one success makes it ``SERVING``. Until its first result it is
 ``UNKNOWN``: a process that does not know its database must not be sent work.
@@ -57,7 +58,9 @@ class CheckSchedule:
         self.report = CheckReport(ServingStatus.UNKNOWN, plan.critical)
         self._due = now
         self._started: float | None = None
-        self._overdue = False
+        self._late_at = now
+        self.overdue = False
+        """Whether the run under way has taken too long."""
 
     @property
     def status(self) -> ServingStatus:
@@ -65,10 +68,10 @@ class CheckSchedule:
         return self.report.status
 
     def next_wakeup(self) -> float | None:
-        """Return the instant of the next :meth:`wake`; ``None`` while a run that timed out is waited for."""
+        """Return the instant of the next :meth:`wake`; ``None`` while only the end of a run that timed out is waited for."""
         if self._started is None:
             return self._due
-        return None if self._overdue else self._started + self.plan.timeout
+        return None if self.overdue and self.report.failed >= self.plan.failures else self._late_at
 
     def wake(self, now: float) -> int | None:
         """Give up on a run that takes too long, or return the number of the run to start now."""
@@ -76,10 +79,10 @@ class CheckSchedule:
         if wakeup is None or now < wakeup:
             return None
         if self._started is not None:
-            self._overdue = True
+            self.overdue, self._late_at = True, now + self.plan.ttl
             self._failed(now, f"no answer within {self.plan.timeout:g} s")
             return None
-        self._started, self._overdue = now, False
+        self._started, self._late_at, self.overdue = now, now + self.plan.timeout, False
         self.report = replace(self.report, runs=self.report.runs + 1)
         return self.report.runs
 
@@ -87,14 +90,14 @@ class CheckSchedule:
         """Take the end of ``run``: ``error`` says why it failed, ``None`` that it did not."""
         if self._started is None or run != self.report.runs:
             return
-        if not self._overdue:
+        if not self.overdue:
             if error is None:
                 took = now - self._started
                 self.report = replace(self.report, status=ServingStatus.SERVING, at=now, took=took, failed=0, error="")
             else:
                 self._failed(now, error)
         self._due = max(now, self._started + self.plan.ttl)
-        self._started = None
+        self._started, self.overdue = None, False
 
     def _failed(self, now: float, error: str) -> None:
         known = self.report

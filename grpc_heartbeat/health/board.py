@@ -54,6 +54,7 @@ class HealthBoard:
 
         Raises:
             TypeError: ``service`` is not a string, or ``serving`` neither a boolean nor a ``ServingStatus``.
+            ValueError: ``service`` holds lone surrogates, which no request can name.
         """
         name, status = _name("service", service), _status(serving)
         with self._lock:
@@ -164,15 +165,16 @@ class HealthBoard:
         Calling it again keeps the first reason and can only shorten the wait. A signal handler may call it.
 
         Args:
-            reason: For people; travels in the goodbyes. Default: none.
+            reason: For people; travels in the goodbyes, in which what UTF-8 cannot hold becomes ``?``. Default: none.
             probe_period: Seconds, from 0. As long as the slowest prober takes to ask again. Default 0: end the streams now.
 
         Returns:
             The drain, to wait for the end of the probe period: ``.wait()``, or ``await`` it.
 
         Raises:
-            TypeError, ValueError: ``probe_period`` is not a number of seconds.
+            TypeError, ValueError: ``probe_period`` is not a number of seconds, or ``reason`` not a string.
         """
+        reason = _string("reason", reason).encode("utf-8", "replace").decode()
         probe_period = check_seconds("probe_period", probe_period, inclusive=True)
         with self._lock:
             hooks: tuple[Callable[[str], object], ...] = ()
@@ -207,7 +209,7 @@ class HealthBoard:
         with self._lock:
             self._listeners = (*self._listeners, listener)
             for service, status in self._statuses.all().items():
-                _call("health.listener", listener, service, status)
+                self._tell(listener, service, status)
 
     def mirror(self, servicer: Any) -> None:
         """Keep a health servicer of grpcio-health-checking, of either stack, in step with this board.
@@ -265,7 +267,12 @@ class HealthBoard:
     def _publish(self, changes: Changes) -> None:
         for service, status in changes.items():
             for listener in self._listeners:
-                _call("health.listener", listener, service, status)
+                self._tell(listener, service, status)
+
+    def _tell(self, listener: Listener, service: str, status: ServingStatus) -> None:
+        """Tell of ``status``, unless a signal handler or another listener has changed it since, and told of that."""
+        if self._statuses.status(service) is status:
+            _call("health.listener", listener, service, status)
 
     def _leave(self) -> None:
         with self._lock:
@@ -303,6 +310,17 @@ def _plan(
 
 
 def _name(argument: str, value: object) -> str:
+    name = _string(argument, value)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{argument} must be text that UTF-8 can hold, without lone surrogates; got {value!r}"
+        ) from None
+    return name
+
+
+def _string(argument: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{argument} must be a string, not {type(value).__name__} ({value!r})")
     return value

@@ -68,12 +68,16 @@ class RunningCheck:
         with self._lock:
             if self._stopped:
                 return
+            late = self._schedule.overdue
             run = self._schedule.wake(clock())
-            stop_run = self._stop_run if run is None else None
+            stop_run = self._stop_run if self._schedule.overdue and not late else None
             self._settle()
         if run is not None:
-            self._start_run(run)
-        elif stop_run is not None and self._schedule.next_wakeup() is None:
+            try:
+                self._start_run(run)
+            except RuntimeError as error:  # no thread is left, or the loop was closed just now
+                self._finished(run, _describe(error))
+        elif stop_run is not None:
             stop_run()
 
     def _finished(self, run: int, error: str | None) -> None:
@@ -109,7 +113,7 @@ class RunningCheck:
         loop = asyncio.get_running_loop()
         with self._lock:
             self._stop_run = lambda: None if loop.is_closed() else loop.call_soon_threadsafe(task.cancel)
-            if self._stopped:
+            if self._stopped or self._schedule.overdue:  # the loop had no time for it
                 task.cancel()
         task.add_done_callback(lambda task: self._finished(run, "cancelled" if task.cancelled() else task.result()))
 

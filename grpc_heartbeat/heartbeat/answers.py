@@ -20,11 +20,6 @@ def answer_ping(request: bytes, identity: Identity, condition: Condition, beats:
     return codec.encode_ack(ack)
 
 
-def too_many_streams(limit: int) -> str:
-    """Return the details that a refused stream ends with."""
-    return f"this server holds {limit} heartbeat streams, which is its limit; raise max_streams of add_to_server"
-
-
 def check_arguments(advised_interval: object, max_streams: object) -> None:
     """Check what both ``add_to_server`` take.
 

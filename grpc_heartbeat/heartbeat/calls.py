@@ -64,10 +64,6 @@ def goodbye_in(trailers: Iterable[tuple[str, str | bytes]] | None) -> bytes | No
     return next((value for key, value in trailers or () if key == GOODBYE_KEY and isinstance(value, bytes)), None)
 
 
-class ChannelClosedError(Exception):
-    """The channel was closed under a heartbeat."""
-
-
 def observer_failed(_observer: Observer, error: Exception) -> None:
     """Record the failure of an observer, which is removed."""
     _faults.record("heartbeat.observer", error)

@@ -75,6 +75,8 @@ class SyncHeartbeat(Heartbeat):
         once it is closed.
         """
         self._use(channel)
+        if not self._started:
+            self._client.use_pauses(ticks().pauses)
         self._started = True
         self._leave(clock(), "moved to another channel", after)
 

@@ -47,8 +47,9 @@ class _Keeper:
         """Return the keeper of ``loop``."""
         keeper = _keepers.get(loop)
         if keeper is None:
-            for closed in [known for known in _keepers if known.is_closed()]:  # without being shut down
-                del _keepers[closed]
+            for known in tuple(_keepers):  # at once: other threads have loops, too
+                if known.is_closed():  # without being shut down
+                    _keepers.pop(known, None)
             keeper = _keepers[loop] = cls(loop)
         return keeper
 
@@ -59,7 +60,8 @@ class _Keeper:
         self._kept.discard(heartbeat)
         if not self._kept and not self._empty.done():
             self._forget()
-            self._empty.set_result(None)
+            if not self._empty.get_loop().is_closed():
+                self._empty.set_result(None)
 
     def _forget(self) -> None:
         loop = self._empty.get_loop()
@@ -128,7 +130,8 @@ class AioHeartbeat(Heartbeat):
     async def close(self) -> None:
         """Say goodbye and end the stream. Never takes longer than a second; idempotent."""
         self._close("closed")
-        if self._loop is not None and not self._rests():
+        # On a loop that was closed without being shut down, no stream ends any more.
+        if self._loop is not None and not self._loop.is_closed() and not self._rests():
             if self._resting is None:
                 self._resting = self._loop.create_future()
             await asyncio.wait((self._resting,))

@@ -9,17 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Literal
 
 from grpc_heartbeat import _faults
 from grpc_heartbeat._timers import clock
 from grpc_heartbeat.config import check_seconds
-from grpc_heartbeat.core.frames import Load
+from grpc_heartbeat.core.frames import Ack, Load
 from grpc_heartbeat.core.health_board import WHOLE
 from grpc_heartbeat.core.heartbeat_server import Condition
 from grpc_heartbeat.core.load import CACHED
 from grpc_heartbeat.core.steering import Steering
 from grpc_heartbeat.health import HealthBoard
+from grpc_heartbeat.heartbeat import messages
 from grpc_heartbeat.heartbeat.load import LoadMeter
 
 
@@ -47,8 +49,9 @@ class Conditions:
         self._load: Load | None = None
         self._fresh_until = -1.0
         self._known: Condition | None = None
+        self._changes = 0
         self._reading = threading.Lock()
-        self._joining = threading.Lock()
+        self._joining = threading.RLock()  # a signal handler may drain the board on the thread that holds it
         board.listen(self._changed)
         board.on_leave(lambda _: self._forget())
 
@@ -62,8 +65,10 @@ class Conditions:
             finally:
                 self._reading.release()
         with self._joining:
-            board, advice = self._board, self._steering.advice
-            self._known = known = Condition(board.status(), self._load, board.leaving, advice)
+            changes, board, advice = self._changes, self._board, self._steering.advice
+            known = Condition(board.status(), self._load, board.leaving, advice)
+            if changes == self._changes:  # else a signal handler changed the board just now
+                self._known = known
         return known
 
     def _read(self) -> None:
@@ -82,6 +87,7 @@ class Conditions:
 
     def _forget(self) -> None:
         with self._joining:
+            self._changes += 1
             self._known = None
 
 
@@ -94,11 +100,20 @@ def conditions(
 ) -> Conditions:
     """Return the conditions of a server that was told so; ``meter`` makes what measures its load, until the board is closed."""
     steering = Steering(advised_interval, max_advised_interval)
+    if load is None:
+        return Conditions(board, None, steering)
     if load != "measured":
-        return Conditions(board, load, steering)
+        return Conditions(board, partial(_sendable, load), steering)
     measured = meter()
     board.on_close(measured.close)
     return Conditions(board, measured, steering, measured.freshness)
+
+
+def _sendable(measure: Callable[[], Load]) -> Load:
+    """Return what ``measure`` does; what cannot be sent, such as NaN, raises here and not in each answer."""
+    load = measure()
+    messages.ack_message(Ack(0, load=load))
+    return load
 
 
 def check_load(max_advised_interval: object, load: object, workers: object) -> None:

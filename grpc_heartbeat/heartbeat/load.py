@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 
 from grpc_heartbeat import _faults, _gc_pauses
 from grpc_heartbeat._in_flight import in_flight
@@ -119,11 +119,16 @@ class LoadMeter(Member):
     def _hand_over(self, queue: QueueProbe) -> None:
         assert self._workers is not None
         try:
-            self._workers.submit(self._ran)
+            self._workers.submit(self._ran).add_done_callback(self._handed_over)
         except Exception as error:
             queue.refused()
             if not isinstance(error, RuntimeError):  # a pool that is shut down
                 _faults.record("load.submit", error)
+
+    def _handed_over(self, handed: Future[None]) -> None:
+        """Leave workers alone that have dropped the no-op, as those of a pool do that is shut down."""
+        if self._queue is not None and (handed.cancelled() or handed.exception() is not None):
+            self._queue.refused()
 
     def _ran(self) -> None:
         if self._queue is not None:

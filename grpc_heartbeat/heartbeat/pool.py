@@ -11,7 +11,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
 from typing import Any
+
+from grpc_heartbeat import _faults
 
 
 class DaemonPool(ThreadPoolExecutor):
@@ -40,20 +43,31 @@ class DaemonPool(ThreadPoolExecutor):
             if self._idle >= len(self._work):
                 self._condition.notify()
             elif len(self._workers) < self._limit:
-                worker = threading.Thread(target=self._serve, name=f"{self._name}-worker", daemon=True)
-                self._workers.add(worker)
-                worker.start()
+                self._start_worker()
         return future
 
+    def _start_worker(self) -> None:
+        """Start a thread, which waits for the lock that is held now."""
+        worker = threading.Thread(target=self._serve, name=f"{self._name}-worker", daemon=True)
+        try:
+            worker.start()
+        except (
+            RuntimeError
+        ) as error:  # the system has no thread left: the work waits for one, or for the next that comes
+            _faults.record("pool.thread", error)
+        else:
+            self._workers.add(worker)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let idle threads end now. With ``wait``, wait a second at most for the others."""
+        """Let idle threads end now. With ``wait``, wait a second at most for all others."""
         with self._condition:
             self._released = True
             self._condition.notify_all()
             workers = tuple(self._workers) if wait else ()
+        end = monotonic() + 1.0
         for worker in workers:
             if worker is not threading.current_thread():
-                worker.join(1.0)
+                worker.join(max(0.0, end - monotonic()))
 
     def _serve(self) -> None:
         while (item := self._next()) is not None:

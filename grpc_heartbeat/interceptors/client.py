@@ -17,9 +17,10 @@ from grpc_heartbeat._current import current_overrides, current_scope
 from grpc_heartbeat._grpcio import calling, interruptible, multicallable_of, usable
 from grpc_heartbeat.channel.connection import NOWHERE, UnwatchedConnection
 from grpc_heartbeat.channel.flight import Line
+from grpc_heartbeat.channel.kinds import name_of
 from grpc_heartbeat.channel.layers import Layers
 from grpc_heartbeat.channel.limited import HeldFlight, hold
-from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.metadata import with_own_budget
 from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests import WatchedRequests
 from grpc_heartbeat.channel.scoped import BlockedCall, BlockedFlight, annotate, block_in
@@ -61,6 +62,10 @@ class DeadlineClientInterceptor(
         self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
         self._layers: dict[tuple[str, str], Layers] = {}
         self._lines: WeakKeyDictionary[Any, Line] = WeakKeyDictionary()
+        self._timeouts.watch(self)
+
+    def policy_changed(self, policy: TimeoutPolicy) -> None:
+        self._layers = {}
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         return self._one_response("unary_unary", continuation, client_call_details, request)
@@ -75,15 +80,15 @@ class DeadlineClientInterceptor(
         return self._stream("stream_stream", continuation, client_call_details, request_iterator)
 
     def _layers_of(self, kind: str, method: str) -> Layers:
-        overrides = current_overrides.get()
-        layers = self._layers.get((kind, method)) if overrides is None else None
+        overrides, known = current_overrides.get(), self._layers
+        layers = known.get((kind, method)) if overrides is None else None
         if layers is None:
-            limits = self._timeouts.limits(method, streams=kind.endswith("stream"))
+            limits = self._timeouts.limits(name_of(method), streams=kind.endswith("stream"))
             if overrides is not None:
                 return Layers(limits.changed(overrides), _without(kind), fixed=False)
             layers = Layers(limits, _without(kind))
-            if len(self._layers) < _MOST_METHODS:
-                self._layers[kind, method] = layers
+            if len(known) < _MOST_METHODS:
+                known[kind, method] = layers
         return layers
 
     def _line(self, multicallable: Any) -> Line:
@@ -173,12 +178,13 @@ _WITHOUT: dict[str, tuple[Part, ...]] = {
 
 
 def _changed(details: Any, limit: float | None, budget: str | None) -> Any:
-    if budget is None and limit == details.timeout:
+    metadata = with_own_budget(details.metadata, budget, limit)
+    if metadata is details.metadata and limit == details.timeout:
         return details
     return CallDetails(
         details.method,
         limit,
-        details.metadata if budget is None else with_budget(details.metadata, budget),
+        metadata,
         details.credentials,
         getattr(details, "wait_for_ready", None),
         getattr(details, "compression", None),

@@ -33,7 +33,7 @@ from grpc_heartbeat.channel.ended_aio import (
 )
 from grpc_heartbeat.channel.flight_aio import Flight
 from grpc_heartbeat.channel.layers_aio import LoopLayers
-from grpc_heartbeat.channel.metadata import with_budget
+from grpc_heartbeat.channel.metadata import with_budget, without_stale_budget
 from grpc_heartbeat.channel.multicallables_aio import WITHOUT
 from grpc_heartbeat.channel.refused import refused
 from grpc_heartbeat.channel.requests_aio import watched_requests
@@ -63,6 +63,10 @@ class AioDeadlineClientInterceptor(grpc.aio.ClientInterceptor):
     def __init__(self, timeouts: Timeouts | TimeoutPolicy | None = None) -> None:
         self._timeouts = timeouts if isinstance(timeouts, TimeoutPolicy) else TimeoutPolicy(timeouts)
         self._layers: dict[str, LoopLayers] = {}
+        self._timeouts.watch(self)
+
+    def policy_changed(self, policy: TimeoutPolicy) -> None:
+        self._layers = {}
 
     async def _start(self, continuation: Any, details: Any, request: Any) -> Any:
         method = details.method.decode() if isinstance(details.method, bytes) else details.method
@@ -104,11 +108,12 @@ class AioDeadlineClientInterceptor(grpc.aio.ClientInterceptor):
         overrides = current_overrides.get()
         if overrides is not None:
             return LoopLayers(self._limits_of(method).changed(overrides), self._without, fixed=False)
-        layers = self._layers.get(method)
+        known = self._layers
+        layers = known.get(method)
         if layers is None:
-            if len(self._layers) >= _KEPT:
-                self._layers.clear()
-            self._layers[method] = layers = LoopLayers(self._limits_of(method), self._without)
+            if len(known) >= _KEPT:
+                known.clear()
+            known[method] = layers = LoopLayers(self._limits_of(method), self._without)
         return layers
 
     def _limits_of(self, method: str) -> Limits:
@@ -122,9 +127,13 @@ class AioDeadlineClientInterceptor(grpc.aio.ClientInterceptor):
 
 
 def _changed(details: Any, limit: float | None, budget: str | None) -> Any:
-    if budget is None and limit == details.timeout:
+    metadata = details.metadata
+    if budget is not None:
+        metadata = grpc.aio.Metadata(*with_budget(metadata, budget))
+    elif metadata is not None:
+        metadata = without_stale_budget(metadata, limit)
+    if metadata is details.metadata and limit == details.timeout:
         return details
-    metadata = details.metadata if budget is None else grpc.aio.Metadata(*with_budget(details.metadata, budget))
     return details._replace(timeout=limit, metadata=metadata)
 
 

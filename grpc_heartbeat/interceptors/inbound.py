@@ -127,8 +127,8 @@ class SyncScope(ArrivingScope):
         return not self.finished and self.reason is None and self.context is not None
 
     def watch(self) -> None:
+        context = self.context  # first: ``let_go`` drops it as soon as the scope is watched
         super().watch()
-        context = self.context
         if context is None:
             return
         try:
@@ -137,6 +137,16 @@ class SyncScope(ArrivingScope):
                 rpc_ended(self)
         except Exception as error:
             _faults.record("server.watch", error)
+
+    def let_go(self) -> None:
+        """Let go of a handler that was dropped, as a stream of responses is when its RPC ends first: it has no ``finish``.
+
+        Whoever relies on the scope is told of the end, now or by the callback. The context, which has the RPC, which has the
+        scope, would be in a cycle with it.
+        """
+        if not self.watched and not self.finished:
+            self.watch()
+        self.context = None
 
 
 class AioScope(ArrivingScope):

@@ -141,6 +141,9 @@ def _plain_stream(behavior: Behavior, rpc: PlainRpc) -> Behavior:
         token = current_scope.set(scope)
         try:
             responses = behavior(request, rpc.accepting or context)
+        except BaseException:
+            scope.finish()
+            raise
         finally:
             restore(token)
         return ScopedResponses(responses, scope) if rpc.accepting is None else _SettledResponses(responses, scope, rpc)

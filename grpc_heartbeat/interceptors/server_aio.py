@@ -195,11 +195,11 @@ def _generator(behavior: Behavior, method: Method, early: EarlyAccept | None) ->
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, scope)
             return
         context.add_done_callback(lambda _: rpc_ended(scope))
-        responses = behavior(request, scope.context)
-        if scope.limit is not None:
-            responses = limited(responses, scope.limit)
         accepting = scope.accepting
         try:
+            responses = behavior(request, scope.context)
+            if scope.limit is not None:
+                responses = limited(responses, scope.limit)
             async for response in responses:
                 if accepting is not None:  # the first response brings initial metadata
                     await accepting.settle()

@@ -103,6 +103,10 @@ class BeatMetrics:
             if hears is not None:
                 hears(news, self._table.line(news))
 
+    def forget(self) -> None:
+        """Forget the heartbeats, of which nobody tells any more."""
+        self._table.clear()
+
     def _key(self, news: HeartbeatEvent) -> Key:
         event = news.event
         peer = event.identity if isinstance(event, PeerIdentified) else news.snapshot.peer
@@ -117,14 +121,16 @@ class BeatMetrics:
     def _acked(self, news: Any, line: Line) -> None:
         event: BeatAcked = news.event
         line.rtt = event.rtt
-        self._checked(news, line, event.rtt, event.ack.status.name.lower(), "acked")
+        self._checked(news, line, event.rtt, event.ack.status.name.lower())
+        self._beats.add(*line.key, "acked")
 
     def _missed(self, news: HeartbeatEvent, line: Line) -> None:
-        self._checked(news, line, news.event.at - line.sent_at, "missed", "missed")
+        if line.sent_at is not None:  # else it was sent before anybody measured
+            self._checked(news, line, news.event.at - line.sent_at, "missed")
+        self._beats.add(*line.key, "missed")
 
-    def _checked(self, news: HeartbeatEvent, line: Line, seconds: float, status: str, outcome: str) -> None:
+    def _checked(self, news: HeartbeatEvent, line: Line, seconds: float, status: str) -> None:
         self._check.record(max(0.0, seconds), {**line.labels, "status": status}, context_of(news.trace))
-        self._beats.add(*line.key, outcome)
 
     def _opened(self, news: HeartbeatEvent, line: Line) -> None:
         line.open = True

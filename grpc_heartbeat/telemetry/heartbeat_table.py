@@ -47,7 +47,7 @@ class Line:
         self.breaker = ""
         self.rtt: float | None = None
         self.open = False
-        self.sent_at = 0.0
+        self.sent_at: float | None = None
 
     @property
     def labels(self) -> Labels:
@@ -81,6 +81,11 @@ class HeartbeatTable:
         """Drop the line of a heartbeat that is closed."""
         with self._lock:
             self._lines.pop(news.heartbeat, None)
+
+    def clear(self) -> None:
+        """Drop all lines."""
+        with self._lock:
+            self._lines.clear()
 
     def states(self) -> Iterator[tuple[Labels, float]]:
         """Yield how many heartbeats are in each state, zeros included."""

@@ -43,9 +43,9 @@ def instrument(*, meter_provider: Any = None, metrics: bool = True, spans: bool 
         raise ValueError("instrument(metrics=False, spans=False) has nothing to turn on")
     parts: list[Any] = []
     if metrics:
-        from grpc_heartbeat.telemetry.metrics import Metrics
+        from grpc_heartbeat.telemetry.metrics import metrics_of
 
-        parts.append(Metrics(meter_provider))
+        parts.append(metrics_of(meter_provider))
     if spans:
         from grpc_heartbeat.telemetry.deadline_facts import DeadlineFacts
 

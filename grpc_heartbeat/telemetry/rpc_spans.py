@@ -25,6 +25,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from grpc_heartbeat import _faults
+from grpc_heartbeat.core.deadline import UNLIMITED_ABOVE
 from grpc_heartbeat.core.facts import TimeoutFacts
 from grpc_heartbeat.telemetry.deadline_facts import NAMESPACE
 
@@ -59,7 +60,7 @@ class RpcSpan:
         tracer: Makes it.
         method: The full name of the RPC's method.
         kind: CLIENT or SERVER.
-        left: Seconds of the RPC's budget, if it has one.
+        left: Seconds of the RPC's budget, if it has one: the huge number that the sync stack has for none is none.
         parent: The context in which it starts. Default: the current one.
     """
 
@@ -69,7 +70,10 @@ class RpcSpan:
         service, _, name = method.lstrip("/").rpartition("/")
         attributes: dict[str, Any] = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
         if left is not None:
-            attributes[NAMESPACE + "remaining_at_entry"] = left
+            if left <= UNLIMITED_ABOVE:
+                attributes[NAMESPACE + "remaining_at_entry"] = left
+            else:
+                left = None
         self._server = kind is SpanKind.SERVER
         self._deadline = None if left is None else monotonic() + left
         self._ended = False

@@ -22,6 +22,9 @@ from grpc_heartbeat.telemetry.beat_context import (
     parent_in,
 )
 
+_LARGEST = 2**63 - 1
+"""What an attribute can hold. Exporters log an error with its traceback for each that is larger, and strangers send those."""
+
 
 class ServerBeats:
     """The server's spans, made after the fact: nothing of a span exists while the stream could end under it."""
@@ -44,7 +47,7 @@ class ServerBeats:
                 **self._own,
                 **(of_peer(peer) if peer is not None else {}),
                 "heartbeat.type": beat.type,
-                "heartbeat.sequence": beat.sequence,
+                "heartbeat.sequence": min(beat.sequence, _LARGEST),
             }
             if ping:
                 attributes["rpc.method"] = PING

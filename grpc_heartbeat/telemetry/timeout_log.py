@@ -47,7 +47,8 @@ class TimeoutLog:
         identity: Who this process is, for the fields ``service`` and ``zone``. Default ``Identity()``.
         capacity: Records that may wait to be written. Default 10,000.
         per_second: Records taken in on average; bursts up to ``capacity`` pass. Default 2,000 (120,000 a minute).
-        load: Called for each record to say how busy the process is; it must be quick. Default: none.
+        load: Called for each record to say how busy the process is; it must be quick. Where it raises, the record does not
+            say. Default: none.
 
     Raises:
         ValueError: no sink, or a bound that is not positive.
@@ -108,7 +109,7 @@ class TimeoutLog:
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, CallEndedEarly):
-            load = None if self._load is None else dict(self._load())
+            load = None if self._load is None else _measured(self._load)
             at = time.time_ns()  # wall clock: for people
             noted = _Noted(event, at, trace.get_current_span().get_span_context(), load)
             self._queue.offer(noted, clock())
@@ -163,3 +164,11 @@ class TimeoutLog:
             _faults.record(f"timeout_log.{type(sink).__name__}", error)
             return False
         return True
+
+
+def _measured(load: Callable[[], Mapping[str, Any]]) -> dict[str, Any] | None:
+    try:
+        return dict(load())
+    except Exception as error:
+        _faults.record("timeout_log.load", error)
+        return None

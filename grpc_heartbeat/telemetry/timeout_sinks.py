@@ -56,7 +56,7 @@ class JsonLinesSink:
         self._file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115  # closed by close()
 
     def write(self, records: list[Record]) -> None:
-        self._file.writelines(f"{json.dumps(record)}\n" for record in records)
+        self._file.writelines(f"{_as_json(record)}\n" for record in records)
         self._file.flush()
 
     def close(self) -> None:
@@ -116,8 +116,13 @@ def _attributes(record: Record) -> dict[str, Any]:
     attributes: dict[str, Any] = {"event.name": "grpc_heartbeat.timeout"}
     for key, value in record.items():
         if value is not None and key not in _OF_THE_SPAN and key != "time_unix_nano":
-            attributes[f"grpc_heartbeat.timeout.{key}"] = json.dumps(value) if key == "load" else value
+            attributes[f"grpc_heartbeat.timeout.{key}"] = _as_json(value) if key == "load" else value
     return attributes
+
+
+def _as_json(value: Any) -> str:
+    """Return ``value`` as JSON; what an application's load has that JSON has not is said in words."""
+    return json.dumps(value, default=str)
 
 
 _OF_THE_SPAN = ("trace_id", "span_id", "trace_flags")

@@ -194,6 +194,21 @@ async def test_an_ended_call_can_be_used_in_every_way(server: Server, kind: str)
                 await attempt
 
 
+@each_style
+async def test_a_methods_name_may_be_bytes_as_for_grpcio(server: Server, style: str) -> None:
+    async with opened(style, server.target) as channel:
+        method: Any = channel.unary_unary(path("UnaryUnary").encode())  # type: ignore[arg-type]
+        assert await method(b"hello") == b"hello"
+
+
+@pytest.mark.parametrize("kind", ["stream_unary", "stream_stream"])
+async def test_requests_that_cannot_be_iterated_over_are_no_fault_of_ours(server: Server, kind: str) -> None:
+    channel = grpc_heartbeat.aio.insecure_channel(server.target, timeouts=Timeouts(write=PATIENCE))
+    call = getattr(channel, kind)(path("StreamUnary"))(5)
+    assert await call.code() is grpc.StatusCode.CANCELLED
+    await channel.close()
+
+
 async def test_connectivity_is_the_inner_channels(server: Server) -> None:
     async with grpc_heartbeat.aio.insecure_channel(server.target) as channel:
         assert channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.IDLE

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from time import monotonic
@@ -14,6 +16,7 @@ import pytest
 
 import grpc_heartbeat
 from grpc_heartbeat import Timeouts, _grpcio
+from grpc_heartbeat.channel import connection as connection_module
 from grpc_heartbeat.channel.connection import NOWHERE, Connection
 from grpc_heartbeat.channel.make import connect_options
 from tests.channel import dead_ends
@@ -70,6 +73,25 @@ def test_grpc_gives_up_a_dead_attempt_soon_after_the_limit() -> None:
             with grpc_heartbeat.timeouts(connect=PATIENCE):
                 assert call(b"x", wait_for_ready=True) == b"x"
             server.stop(None).wait(PATIENCE)
+
+
+@pytest.mark.skipif(not _grpcio.usable(), reason="the state of a synchronous channel cannot be looked at")
+def test_a_connection_whose_call_has_ended_before_anybody_looked_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "_LOOK_EVERY", 3600.0)
+    server = SyncServer({"UnaryUnary": lambda request, context: request})
+    with grpc.insecure_channel(server.target) as channel:
+        connection, heartbeat, quick = Connection(channel), Told(), Told()
+        connection.made = weakref.WeakMethod(heartbeat.connected)
+        connection.wait(quick)
+        connection.leave(quick)
+        assert heartbeat.times == 0
+        connection.wait(quick)
+        grpc.channel_ready_future(channel).result(PATIENCE)
+        connection.leave(quick)
+        connection.leave(quick)
+        assert (heartbeat.times, quick.times) == (1, 0)
+        connection.close()
+    server.close()
 
 
 @both_seams
@@ -165,3 +187,26 @@ def test_closing_waits_for_grpcios_watch_to_end(monkeypatch: pytest.MonkeyPatch)
         connection.close()
         assert monotonic() - began < 0.2
     assert call.times == 0
+
+
+class Collecting(Told):
+    """A call whose hash, which the connection wants, takes a garbage collection."""
+
+    def __hash__(self) -> int:
+        gc.collect()
+        return 1
+
+
+def test_a_dropped_call_that_is_found_while_the_connection_is_busy_is_forgotten_there() -> None:
+    """The collector runs in any thread, also in one that is just about to wait for the same connection."""
+    with grpc_heartbeat.insecure_channel("127.0.0.1:1", timeouts=Timeouts(connect=PATIENCE)) as channel:
+        call: Any = channel.unary_stream(path("UnaryStream"))(b"", wait_for_ready=True)
+        knot: list[Any] = [call]
+        knot.append(knot)
+        del call, knot
+        told = Collecting()
+        waiting = threading.Thread(target=channel.connection.wait, args=(told,), daemon=True)
+        waiting.start()
+        waiting.join(PATIENCE)
+        assert not waiting.is_alive()
+        channel.connection.leave(told)

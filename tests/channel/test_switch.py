@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
 import pytest
 
 from grpc_heartbeat.channel.switch import Switch
 from grpc_heartbeat.core.breaker import BreakerClosed, BreakerOpened
 from grpc_heartbeat.core.heartbeat_events import HeartbeatClosed
 from grpc_heartbeat.core.scope import Reason, Scope
+from tests.peers import PATIENCE
 
 
 class Fitter:
@@ -116,3 +120,31 @@ def test_a_channel_that_cannot_be_made_is_done_without_and_a_waiter_that_fails_h
     assert switch.passage.channel == "channel 0"
     assert switch.passage.scope.reason is None
     assert fitter.closed == []
+
+
+class Looking:
+    """Has the garbage collector run while the switch, which wants its hash, holds its lock."""
+
+    def __init__(self, found: Callable[[], object]) -> None:
+        self._found = found
+
+    def __hash__(self) -> int:
+        self._found()
+        return 1
+
+    def __call__(self) -> None: ...
+
+
+def test_a_call_that_is_found_dropped_while_the_switch_is_busy_ends_there() -> None:
+    fitter = Fitter()
+    switch: Switch[str] = Switch("channel 0", fitter)
+    call = Call()
+    old = switch.current.scope
+    old.adopt(call)
+    switch.hear(opened(1, silent=False))
+    assert fitter.closed == []
+    waiting = threading.Thread(target=switch.wait, args=(Looking(lambda: old.release(call)),), daemon=True)
+    waiting.start()
+    waiting.join(PATIENCE)
+    assert not waiting.is_alive()
+    assert fitter.closed == ["channel 0"]

@@ -349,8 +349,10 @@ def test_an_ended_call_answers_like_a_finished_future() -> None:
     assert call.time_remaining() == 0
     assert not call.add_callback(lambda: None)
     assert (call.initial_metadata(), call.trailing_metadata()) == ((), ())
-    with pytest.raises(EndedCall):
-        next(iter(call))
+    assert call.traceback() is not None
+    for read in (call.__next__, call.next):
+        with pytest.raises(EndedCall):
+            read()
 
 
 def test_connectivity_is_the_inner_channels(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,16 @@ def test_ping_is_offered_and_needs_no_extra() -> None:
     assert "ping" in {command.name for command in COMMANDS}
     assert (done.returncode, done.stderr) == (0, "")
     assert "HOST:PORT" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["options", "show"], ["options", "show", "--json"]])
+def test_output_that_nobody_reads_has_a_status_of_its_own(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = command_line(*arguments)
+    done = subprocess.run(command, env=command_environment(), stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_the_version_is_shown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -128,6 +129,24 @@ def test_what_a_peer_calls_itself_cannot_steer_the_terminal(
     assert "service=?[2J?boo" in done.stdout
 
 
+def test_a_terminal_that_lacks_a_letter_is_shown_its_number(heartbeat_server: str, ping_service: PingService) -> None:
+    ping_service.sender.service = "café"
+    environment = command_environment() | {"PYTHONIOENCODING": "ascii"}
+    command = command_line("ping", heartbeat_server, "-c", "1")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=45)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "service=caf\\xe9" in done.stdout
+
+
+def test_a_standard_error_that_is_closed_is_left_alone(heartbeat_server: str) -> None:
+    command = shlex.join(command_line("ping", heartbeat_server, "-c", "1"))
+    done = subprocess.run(
+        f"{command} 2>&-", shell=True, env=command_environment(), stdout=subprocess.PIPE, text=True, timeout=45
+    )
+    assert done.returncode == 0
+    assert "1 sent, 1 received" in done.stdout
+
+
 def test_quiet_leaves_the_statistics(run_ping: RunPing, heartbeat_server: str) -> None:
     done = run_ping(heartbeat_server, *FAST, "-q")
     assert "seq=" not in done.stdout
@@ -172,6 +191,9 @@ def test_tls_to_a_plaintext_server(run_ping: RunPing, bare_server: str) -> None:
         ("localhost:1", "--cacert", "/does/not/exist", "--tls"),
         ("localhost:1", "--cacert", __file__),
         ("localhost:1", "--no-such-option"),
+        ("unix:/tmp/\udcff",),
+        ("localhost:1", "--service", "a\udcff"),
+        ("localhost:1", "--authority", "a\udcff"),
     ],
 )
 def test_a_wrong_command_line_is_a_usage_error(run_ping: RunPing, arguments: tuple[str, ...]) -> None:

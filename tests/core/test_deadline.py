@@ -22,7 +22,7 @@ from grpc_heartbeat.core.deadline import (
 limits = st.none() | st.floats(0, UNLIMITED_ABOVE)
 
 
-@pytest.mark.parametrize("value", [None, math.inf, 1e9, 9.22e18, 10**30])
+@pytest.mark.parametrize("value", [None, math.inf, 1e9, 9.22e18, 10**30, 10**400])
 def test_what_sets_no_limit(value: object) -> None:
     assert normalize_timeout(value) is None
 
@@ -30,6 +30,10 @@ def test_what_sets_no_limit(value: object) -> None:
 @pytest.mark.parametrize("value", [0, -1, 0.25, 8, -math.inf, 1e8])
 def test_what_is_a_limit(value: float) -> None:
     assert normalize_timeout(value) == value
+
+
+def test_a_negative_integer_too_large_for_a_float_is_spent() -> None:
+    assert normalize_timeout(-(10**400)) == -math.inf
 
 
 @pytest.mark.parametrize("value", ["5", True, b"5", [5], Decimal(5), 5j])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from functools import partial
+
 from grpc_heartbeat.core.events import Event, Observer, Observers
 
 
@@ -46,3 +50,33 @@ def test_an_observer_may_remove_itself_while_it_is_told() -> None:
     observers.emit(Event(1.0))
     observers.emit(Event(2.0))
     assert heard == [1.0, -1.0, -2.0]
+
+
+def test_none_is_lost_while_others_go() -> None:
+    observers, barrier = Observers(), threading.Barrier(2)
+    coming: list[Observer] = [partial(_ignore, number) for number in range(500)]
+    going: list[Observer] = [partial(_ignore, number) for number in range(500)]
+    for observer in going:
+        observers.add(observer)
+
+    def go() -> None:
+        barrier.wait()
+        for observer in going:
+            observers.remove(observer)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        leaving = threading.Thread(target=go)
+        leaving.start()
+        barrier.wait()
+        for observer in coming:
+            observers.add(observer)
+        leaving.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert observers.listening == tuple(coming)
+
+
+def _ignore(number: int, event: Event) -> None:
+    """Hear nothing."""

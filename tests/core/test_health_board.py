@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -166,3 +167,18 @@ def test_after_a_drain_nothing_that_is_said_changes_anything(said: list[tuple[st
         assert statuses.forget_check("it") == {}
         assert statuses.drain() == {}
     assert statuses.all() == before
+
+
+def test_a_drain_in_the_middle_of_what_is_said_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses = Statuses()
+    statuses.set("orders", NOT_SERVING)
+    worst = statuses._worst
+
+    def interrupted(name: str) -> ServingStatus:
+        found = worst(name)
+        statuses.drain()
+        return found
+
+    monkeypatch.setattr(statuses, "_worst", interrupted)
+    assert statuses.set("orders", SERVING) == {}
+    assert set(statuses.all().values()) == {NOT_SERVING}

@@ -54,6 +54,23 @@ def test_a_late_end_before_the_next_slot_waits_for_the_slot() -> None:
     assert check.next_wakeup() == 10.0
 
 
+def test_a_run_that_hangs_is_as_many_failures_as_are_asked_for() -> None:
+    check = CheckSchedule(plan(failures=3), 0.0)
+    check.wake(0.0)
+    check.finished(1, None, 0.0)
+    assert check.wake(10.0) == 2
+    for instant, failed in ((12.0, 1), (22.0, 2), (32.0, 3)):
+        assert check.status is SERVING
+        assert check.next_wakeup() == instant
+        assert check.wake(instant) is None
+        assert (check.report.failed, check.overdue) == (failed, True)
+    assert (check.status, check.next_wakeup()) == (NOT_SERVING, None)
+    check.finished(2, None, 33.0)
+    assert (check.next_wakeup(), check.overdue) == (33.0, False)
+    assert check.wake(33.0) == 3
+    assert check.next_wakeup() == 35.0
+
+
 @pytest.mark.parametrize("run", [0, 2])
 def test_the_end_of_another_run_is_ignored(run: int) -> None:
     check = CheckSchedule(plan(), 0.0)

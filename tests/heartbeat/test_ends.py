@@ -108,20 +108,32 @@ def counted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(stream_aio, "_TASKS_COUNT_CANCELS", request.param)
 
 
+async def leave_it_running(target: str) -> AioHeartbeat:
+    channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    heartbeat = AioHeartbeat(channel, QUICK, CLIENT)
+    up = asyncio.Event()
+    heartbeat.observers.add(lambda event: up.set() if isinstance(event, BeatAcked) else None)
+    heartbeat.start()
+    await asyncio.wait_for(up.wait(), PATIENCE)
+    return heartbeat
+
+
 @pytest.mark.usefixtures("counted")
 def test_a_loop_that_ends_with_a_running_heartbeat_ends(loop: LoopThread) -> None:
     server = AioServer(loop)
+    heartbeat = asyncio.run(leave_it_running(server.target))
+    assert heartbeat.snapshot().state == "closed"
+    server.close()
 
-    async def leave_it_running() -> AioHeartbeat:
-        channel = grpc.aio.insecure_channel(server.target, options=CHANNEL_OPTIONS)
-        heartbeat = AioHeartbeat(channel, QUICK, CLIENT)
-        up = asyncio.Event()
-        heartbeat.observers.add(lambda event: up.set() if isinstance(event, BeatAcked) else None)
-        heartbeat.start()
-        await asyncio.wait_for(up.wait(), PATIENCE)
-        return heartbeat
 
-    heartbeat = asyncio.run(leave_it_running())
+def test_a_heartbeat_closes_whose_loop_was_closed_under_it(loop: LoopThread) -> None:
+    server = AioServer(loop)
+    own = asyncio.new_event_loop()
+    heartbeat = own.run_until_complete(leave_it_running(server.target))
+    for task in asyncio.all_tasks(own):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # as it has to be, on a loop that was not shut down
+    own.close()
+    asyncio.run(asyncio.wait_for(heartbeat.close(), PATIENCE))
     assert heartbeat.snapshot().state == "closed"
     server.close()
 

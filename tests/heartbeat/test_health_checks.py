@@ -123,6 +123,17 @@ def test_a_check_that_hangs_is_a_failure_holds_up_nobody_and_is_not_piled_up(ser
     server.board.close()
 
 
+def test_a_check_that_no_thread_was_left_for_is_run_again(board: HealthBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", no_thread)
+        board.add_check("database", lambda: None, ttl=0.02, timeout=0.05)
+        assert board.checks()["database"].error == "RuntimeError: can't start new thread"
+    wait_until(lambda: board.status() is SERVING)
+
+
 def test_requests_read_the_last_result_and_run_no_check(serve: Serve) -> None:
     server, runs = serve(), []
     server.board.add_check("database", lambda: runs.append(1), ttl=60)
@@ -169,6 +180,33 @@ async def test_a_coroutine_that_takes_too_long_is_cancelled(board: HealthBoard) 
     board.add_check("database", check, timeout=0.02, ttl=60)
     await asyncio.wait_for(cancelled.wait(), PATIENCE)
     assert board.checks()["database"].error == "no answer within 0.02 s"
+
+
+async def test_a_coroutine_that_the_loop_had_no_time_for_is_not_begun_too_late(board: HealthBoard) -> None:
+    begun: list[int] = []
+
+    async def check() -> None:
+        begun.append(board.checks()["peer"].runs)
+        if blocked:
+            await asyncio.Event().wait()
+
+    def hear(service: str, status: ServingStatus) -> None:
+        if (service, status) == ("", SERVING):
+            loop.call_soon_threadsafe(well.set)
+
+    loop, well, blocked = asyncio.get_running_loop(), asyncio.Event(), False
+    board.add_check("peer", check, ttl=0.02, timeout=0.05)
+    board.listen(hear)
+    await asyncio.wait_for(well.wait(), PATIENCE)
+    blocked = True
+    wait_until(lambda: board.status() is NOT_SERVING)  # blocks the loop, which is the subject
+    late = board.checks()["peer"].runs
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    well.clear()
+    blocked = False
+    await asyncio.wait_for(well.wait(), PATIENCE)
+    assert late not in begun
 
 
 def test_a_coroutine_on_its_own_loop_that_takes_too_long_is_cancelled(board: HealthBoard) -> None:
@@ -233,6 +271,7 @@ def test_failures_in_a_row_are_needed_where_asked_for(board: HealthBoard) -> Non
         ({"failures": 1.0}, TypeError, "failures must be an integer, not float"),
         ({"services": "orders"}, TypeError, r"services must be several names, as in \('orders',\)"),
         ({"services": [1]}, TypeError, "services must be a string, not int"),
+        ({"services": ["\udc80"]}, ValueError, "services must be text that UTF-8 can hold"),
         ({"services": []}, ValueError, "services must name at least one service"),
         ({"name": "taken"}, ValueError, "there is a check named 'taken' already"),
     ],

@@ -18,10 +18,12 @@ from grpc_heartbeat.core.frames import Ack, Beat, Frame, Goodbye, GoodbyeReason,
 from grpc_heartbeat.core.health_board import END
 from grpc_heartbeat.core.heartbeat_events import BeatAcked, PeerLeft, StreamFailed
 from grpc_heartbeat.core.heartbeat_server import Condition, ServerSession
+from grpc_heartbeat.core.steering import Steering
 from grpc_heartbeat.health import HealthBoard
 from grpc_heartbeat.health import watches as watches_module
 from grpc_heartbeat.health.watches import SyncWatches
 from grpc_heartbeat.heartbeat import calls, codec
+from grpc_heartbeat.heartbeat.condition import Conditions
 from grpc_heartbeat.heartbeat.held import HeldStreams
 from grpc_heartbeat.heartbeat.pool import DaemonPool
 from grpc_heartbeat.heartbeat.threaded_stream import ThreadedStream
@@ -104,6 +106,16 @@ def test_until_the_probe_period_is_over_streams_live_and_say_not_serving(serve: 
         (left,) = client.wait_for(PeerLeft)
         assert (left.reason, left.message) == (GoodbyeReason.DRAINING, "update")
         assert list(before) == []
+
+
+def test_a_reason_that_utf8_cannot_hold_reaches_the_clients(serve: Serve, beat: Start) -> None:
+    server = serve()
+    client = beat(server.target)
+    client.wait("up")
+    server.board.drain("update \udc80")
+    assert client.wait_for(PeerLeft)[0].message == "update ?"
+    with pytest.raises(TypeError, match="reason must be a string, not int"):
+        server.board.drain(5)  # type: ignore[arg-type]  # the point of the test
 
 
 def test_the_probe_period_ends_by_itself_and_a_longer_one_changes_nothing(serve: Serve) -> None:
@@ -286,6 +298,42 @@ def test_a_signal_handler_may_drain_in_the_middle_of_anything() -> None:
     assert board.leaving == "SIGTERM"
     assert watch.take() == NOT_SERVING
     assert watch.take() is END
+
+
+def test_a_signal_handler_may_drain_while_listeners_are_told() -> None:
+    board = HealthBoard()
+    board.set("orders", False)
+    heard: list[tuple[str, ServingStatus]] = []
+
+    def interrupted(service: str, status: ServingStatus) -> None:
+        if (service, status) == ("orders", ServingStatus.SERVING):
+            board.drain("SIGTERM")
+
+    board.listen(interrupted)
+    board.listen(lambda service, status: heard.append((service, status)))
+    heard.clear()
+    board.set("orders", True)
+    assert ("orders", ServingStatus.SERVING) not in heard
+    assert set(heard) == {(service, ServingStatus.NOT_SERVING) for service in board.statuses()}
+
+
+def test_a_signal_handler_may_drain_while_an_answer_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = HealthBoard()
+    conditions = Conditions(board, None, Steering())
+    asked = board.status
+
+    def interrupted(service: str = "") -> ServingStatus:
+        status = asked(service)
+        if board.draining is None:
+            board.drain("SIGTERM")
+        return status
+
+    monkeypatch.setattr(board, "status", interrupted)
+    first = threading.Thread(target=conditions, daemon=True)
+    first.start()
+    first.join(PATIENCE)
+    assert not first.is_alive()
+    assert conditions() == Condition(ServingStatus.NOT_SERVING, draining="SIGTERM")
 
 
 class Recorder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from grpc_heartbeat import server_interceptors
 from grpc_heartbeat._grpcio_workers import workers_of
 from grpc_heartbeat.config import HeartbeatPolicy
 from grpc_heartbeat.core.frames import Load, ServingStatus
-from grpc_heartbeat.core.heartbeat_events import BeatAcked
+from grpc_heartbeat.core.heartbeat_events import BeatAcked, StreamFailed
 from grpc_heartbeat.core.steering import FIRST_ADVICE
 from grpc_heartbeat.heartbeat import server, server_aio
 from tests.heartbeat.ends import AioServer, Client, Server, SyncClient, SyncServer
@@ -202,6 +203,19 @@ def test_a_function_for_the_load_that_raises_costs_no_beat(serve: Serve, watch: 
     count = len(client.of(BeatAcked))
     client.wait_for(BeatAcked, count + 3)
     assert client.snapshot().load is None
+
+
+@pytest.mark.internal_faults
+@pytest.mark.parametrize(
+    "load",
+    [Load(cpu=math.nan), Load(queue_delay=math.inf), Load(in_flight=2.5)],  # type: ignore[arg-type]  # the point
+)
+def test_a_load_that_cannot_be_sent_costs_no_beat(load: Load, serve: Serve, watch: Callable[..., Client]) -> None:
+    client = watch(serve(load=lambda: load).target)
+    count = len(client.of(BeatAcked))
+    client.wait_for(BeatAcked, count + 3)
+    assert client.snapshot().load is None
+    assert client.of(StreamFailed) == []
 
 
 @pytest.mark.parametrize(

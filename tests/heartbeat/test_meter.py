@@ -68,6 +68,21 @@ def test_a_pool_that_is_shut_down_is_asked_no_more() -> None:
     meter.close()
 
 
+def test_a_pool_that_drops_the_no_op_is_not_said_to_be_stuck() -> None:
+    pool, gate = ThreadPoolExecutor(1), threading.Event()
+    pool.submit(gate.wait, 10)
+    meter = LoadMeter(ticks, pool, lag=False)
+    meter()
+    pool.shutdown(wait=False, cancel_futures=True)
+
+    def says_nothing() -> bool:
+        return meter().queue_delay is None
+
+    wait_until(says_nothing)
+    gate.set()
+    meter.close()
+
+
 @pytest.mark.internal_faults
 def test_a_pool_that_is_broken_costs_the_figure_and_no_more() -> None:
     class Broken(Executor):

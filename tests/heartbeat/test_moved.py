@@ -14,6 +14,7 @@ import pytest
 import grpc_heartbeat
 import grpc_heartbeat.aio
 from grpc_heartbeat import _grpcio
+from grpc_heartbeat._ticks import ticks
 from grpc_heartbeat.config import BreakerPolicy, HeartbeatPolicy, Timeouts
 from grpc_heartbeat.core.frames import GoodbyeReason
 from grpc_heartbeat.core.heartbeat_events import (
@@ -25,6 +26,7 @@ from grpc_heartbeat.core.heartbeat_events import (
     StreamOpened,
 )
 from grpc_heartbeat.heartbeat import server
+from grpc_heartbeat.heartbeat.client import SyncHeartbeat
 from tests.heartbeat.ends import CHANNEL_OPTIONS, AioClient, Client, Server
 from tests.peers import OPTIONS, PATIENCE, LoopThread, wait_until
 
@@ -139,6 +141,15 @@ def test_it_moves_to_another_channel_and_stays_what_it_is(serve: Callable[..., S
         client.stop()
         client.move(channel)
         assert client.snapshot().state == "closed"
+
+
+def test_a_heartbeat_that_begins_by_moving_knows_of_its_pauses(serve: Callable[..., Server]) -> None:
+    with grpc.insecure_channel(serve().target) as channel:
+        heartbeat = SyncHeartbeat(channel, BRISK)
+        heartbeat.move(channel)
+        wait_until(lambda: heartbeat.snapshot().state == "up")
+        assert heartbeat._client._judge.pauses is ticks().pauses
+        heartbeat.close()
 
 
 def test_it_moves_after_the_time_that_was_asked_for(serve: Callable[..., Server], beat: Beat) -> None:

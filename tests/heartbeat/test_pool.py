@@ -55,6 +55,33 @@ def test_work_after_shutdown_is_still_done() -> None:
     assert pool.submit(lambda: "done").result(PATIENCE) == "done"
 
 
+@pytest.mark.internal_faults
+def test_work_waits_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = DaemonPool(1, "test")
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", _no_thread)
+        waiting = pool.submit(lambda: "first")
+    assert pool.submit(lambda: "second").result(PATIENCE) == "second"
+    assert waiting.result(PATIENCE) == "first"
+
+
+def _no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_shutdown_waits_a_second_for_all_workers_together() -> None:
+    pool, gate = DaemonPool(20, "test"), threading.Event()
+    futures = [pool.submit(gate.wait, PATIENCE) for _ in range(20)]
+    opening = threading.Timer(3.0, gate.set)
+    opening.start()
+    pool.shutdown()
+    assert not gate.is_set()
+    gate.set()
+    opening.cancel()
+    opening.join()
+    assert all(future.result(PATIENCE) for future in futures)
+
+
 def test_nothing_is_lost_under_a_crowd() -> None:
     pool = DaemonPool(3, "test", linger=0.001)
     futures = [pool.submit(lambda number=number: number) for number in range(500)]

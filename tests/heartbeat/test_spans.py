@@ -11,12 +11,13 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
-from grpc_heartbeat.core import tracecontext
+from grpc_heartbeat.core import frames, tracecontext
 from grpc_heartbeat.core.heartbeat_events import BeatAbandoned, BeatAcked, BeatMissed, StreamOpening
 from grpc_heartbeat.heartbeat import codec
 from grpc_heartbeat.heartbeat.client import SyncHeartbeat
 from grpc_heartbeat.telemetry.beat_context import BEAT_SPAN, OPEN_SPAN
 from grpc_heartbeat.telemetry.beats import BeatTracing
+from grpc_heartbeat.telemetry.server_beats import ServerBeats
 from tests.heartbeat.ends import CLIENT, IMPATIENT, QUICK, SERVER, Client, Server, Spans
 from tests.heartbeat.relay import Relay
 from tests.peers import wait_until
@@ -178,6 +179,13 @@ def test_a_beat_that_is_cut_off_ends_once_without_error(end: str, spans: Spans) 
     assert span.status.is_unset
     assert span.attributes["heartbeat.outcome"] == "abandoned"
     assert span.attributes["heartbeat.type"] == "readiness"
+
+
+@pytest.mark.parametrize("sequence", [2**63, 2**64 - 1])
+def test_a_strangers_sequence_fits_into_an_attribute(sequence: int, spans: Spans) -> None:
+    ServerBeats(SERVER, spans.provider).answered(frames.Beat(sequence), None, 1)
+    (span,) = spans.ended
+    assert span.attributes["heartbeat.sequence"] == 2**63 - 1
 
 
 @pytest.mark.internal_faults

@@ -12,11 +12,11 @@ from grpc_heartbeat import StreamLimits, debug
 from grpc_heartbeat.core import stream_limits
 from grpc_heartbeat.core.frames import GOODBYE_KEY, Ack, Beat, Goodbye, Hello, ServingStatus
 from grpc_heartbeat.core.held_events import ClientLost
-from grpc_heartbeat.heartbeat import codec
+from grpc_heartbeat.heartbeat import calls, codec
 from grpc_heartbeat.heartbeat.held import HeldStreams
 from tests.heartbeat.ends import CLIENT, Server
 from tests.heartbeat.raw_client import RawClient
-from tests.peers import wait_until
+from tests.peers import PATIENCE, wait_until
 from tests.seams import PUBLIC_API_ONLY
 
 Serve = Callable[..., Server]
@@ -42,6 +42,28 @@ Connect = Callable[..., RawClient]
 def held_by(server: Server) -> HeldStreams:
     (held,) = server.board.heartbeats
     return held
+
+
+@pytest.mark.internal_faults
+def test_a_stream_that_fails_gives_its_place_back(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    monkeypatch.setattr(held_by(server), "condition", lambda: 1 / 0)
+    client = connect(server.target)
+    client.put(Hello(CLIENT))
+    assert client.end()[0] is not grpc.StatusCode.OK
+    wait_until(lambda: held_by(server).report().streams == 0)
+
+
+def test_clients_that_cancel_at_once_hold_no_places(serve: Serve) -> None:
+    server = serve()
+    beats = [codec.encode(Beat(number)) for number in range(1, 20)]
+    with grpc.insecure_channel(server.target) as channel:
+        method: Any = channel.stream_stream(calls.KEEPALIVE)
+        for _ in range(100):
+            method(iter(beats), timeout=PATIENCE).cancel()
+        wait_until(lambda: held_by(server).report().streams == 0)
 
 
 def test_one_host_holds_so_many_streams_and_no_more(serve: Serve, connect: Connect) -> None:

@@ -203,6 +203,22 @@ def test_a_stream_that_is_dropped_ends(peer: Peer, pooled: Pooled, options: list
     when(channel, lambda snapshot: snapshot.in_flight == 0)
 
 
+def test_a_stream_that_is_found_dropped_while_the_pool_is_busy_is_counted_later(peer: Peer, pooled: Pooled) -> None:
+    """The garbage collector runs in any thread, also in one that is just choosing a connection."""
+    channel = pooled(peer.target)
+    stream: Any = channel.unary_stream(path("UnaryStream"))(b"hold")
+    knot: list[Any] = [stream]
+    knot.append(knot)
+    assert channel.pool.snapshot().in_flight == 1
+    del stream, knot
+    with channel.pool._lock:
+        finding = threading.Thread(target=gc.collect, daemon=True)
+        finding.start()
+        finding.join(PATIENCE)
+        assert not finding.is_alive()
+    when(channel, lambda pool: pool.in_flight == 0)
+
+
 def test_limits_hold_on_the_members(peer: Peer, pooled: Pooled) -> None:
     channel = pooled(peer.target, timeouts=Timeouts(total=0.05))
     with pytest.raises(grpc.RpcError) as caught:

@@ -168,6 +168,9 @@ class Details:
 
 
 class ServicerContext:
+    def add_callback(self, callback: Any) -> bool:
+        return True
+
     def time_remaining(self) -> float:
         return PATIENCE
 

@@ -104,6 +104,21 @@ def test_a_servers_span_says_what_was_left_at_entry_and_exit(
     assert "reason" not in limited
 
 
+@pytest.mark.parametrize("stack", ["sync", "asyncio"])
+def test_an_rpc_without_a_deadline_has_no_facts_about_it(stack: str, loop: LoopThread, spans: Spans) -> None:
+    server: Any
+    if stack == "sync":
+        server = SyncServer({"UnaryUnary": _one}, telemetry.server_interceptors(tracer_provider=spans.provider))
+    else:
+        traced = telemetry.aio_server_interceptors(tracer_provider=spans.provider)
+        server = AioServer(loop, {"UnaryUnary": _one_aio}, traced)
+    with telemetry.trace_channel(grpc.insecure_channel(server.target), tracer_provider=spans.provider) as channel:
+        assert channel.unary_unary(path("UnaryUnary"))(b"?") == b"?"
+    wait_until(lambda: len(spans.ended) == 2)
+    server.close()
+    assert [facts(span) for span in spans.ended] == [{}] * 2
+
+
 def test_a_handler_whose_client_left_says_why(spans: Spans) -> None:
     interceptors = [otel.server_interceptor(spans.provider), *grpc_heartbeat.server_interceptors()]
     server = SyncServer({"UnaryUnary": _hold}, interceptors)

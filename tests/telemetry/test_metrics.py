@@ -94,6 +94,16 @@ def test_misses_failures_and_reconnects_are_counted(loop: LoopThread, meters: Me
     assert meters.value("grpc_heartbeat.reconnects", **labels) >= 1
 
 
+def test_a_beat_that_was_sent_before_anybody_measured_has_no_duration(meters: Meters) -> None:
+    news = _acked(1)
+    missed = BeatMissed(1e6, 1, 1, "not echoed")
+    beat_events.emit(HeartbeatEvent(1e6, 1, news.name, news.type, news.own, news.look, missed))
+    assert meters.points(CHECK) == []
+    assert meters.value("grpc_heartbeat.beats", outcome="missed") == 1
+    closed = HeartbeatClosed(1e6, "closed")
+    beat_events.emit(HeartbeatEvent(1e6, 1, news.name, news.type, news.own, news.look, closed))
+
+
 def test_prometheus_shows_the_metric_under_that_very_name(loop: LoopThread) -> None:
     prometheus_client = pytest.importorskip("prometheus_client")
     exporter = pytest.importorskip("opentelemetry.exporter.prometheus")
@@ -312,6 +322,25 @@ def test_made_up_methods_are_bounded(meters: Meters) -> None:
     server.close()
     assert len(meters.points("grpc_heartbeat.server.budget")) == MOST_METHODS + 1
     assert meters.value("grpc_heartbeat.server.budget", method="other") == 20
+
+
+def test_what_is_turned_on_again_or_twice_goes_on_counting_once(caplog: pytest.LogCaptureFixture) -> None:
+    meters = Meters()
+    first = telemetry.instrument(meter_provider=meters.provider)
+    beat_events.emit(_acked(1))
+    assert meters.value("grpc_heartbeat.live_streams") == 0
+    second = telemetry.instrument(meter_provider=meters.provider)
+    first.close()
+    beat_events.emit(_acked(1))
+    assert meters.value(CHECK) == meters.value("grpc_heartbeat.beats") == 2
+    second.close()
+    beat_events.emit(_acked(1))
+    with telemetry.instrument(meter_provider=meters.provider):
+        assert meters.points("grpc_heartbeat.heartbeats") == []
+        beat_events.emit(_acked(1))
+        assert meters.value(CHECK) == meters.value("grpc_heartbeat.beats") == 3
+    meters.close()
+    assert caplog.records == []
 
 
 def test_what_is_closed_hears_no_more() -> None:

@@ -175,6 +175,23 @@ def test_a_sink_that_raises_is_dropped_and_the_others_go_on() -> None:
     assert (broken.closed, kept.closed) == (0, 1)
 
 
+@pytest.mark.internal_faults
+def test_a_load_that_cannot_be_said_costs_no_record(tmp_path: Path) -> None:
+    answers: list[Any] = [ZeroDivisionError(), {"disk": Path("full")}, {"in_flight": 7}]
+
+    def load() -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with TimeoutLog(JsonLinesSink(tmp_path / "log"), load=load):
+        for _ in range(3):
+            call_events.emit(EVENT)
+    records = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [record.get("load") for record in records] == [None, {"disk": "full"}, {"in_flight": 7}]
+
+
 def test_starting_and_closing_twice_is_harmless() -> None:
     kept = Kept()
     log = TimeoutLog(kept)

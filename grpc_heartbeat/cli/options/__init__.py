@@ -95,7 +95,10 @@ def _show(arguments: argparse.Namespace) -> int:
     for row in shown:
         table.add_row(*(str(row[name]) for name in columns))
     width = None if sys.stdout.isatty() else 200
-    console_module.Console(width=width, markup=False, highlight=False).print(table)
+    console = console_module.Console(width=width, markup=False, highlight=False)
+    with console.capture() as captured:  # by itself it ends the process where nobody reads, with a status of its own
+        console.print(table)
+    print(captured.get(), end="")
     return 0
 
 

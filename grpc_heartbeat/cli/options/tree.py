@@ -56,7 +56,7 @@ def from_yaml(text: str) -> Node:
         raise NotReadable(mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise NotReadable(1, f"not YAML: {error}") from None
-    except (ValueError, OverflowError, RecursionError) as error:
+    except (AttributeError, LookupError, ValueError, OverflowError, RecursionError) as error:  # such as of "!!bool x"
         raise NotReadable(1, f"not YAML: {error}") from None
     finally:
         loader.dispose()
@@ -74,6 +74,9 @@ def _from_yaml(yaml: Any, loader: Any, node: Any, depth: int, seen: set[int]) ->
     if isinstance(node, yaml.SequenceNode):
         return Node(line, [_from_yaml(yaml, loader, item, depth + 1, seen) for item in node.value])
     parts = [_from_yaml(yaml, loader, part, depth + 1, seen) for pair in node.value for part in pair]
+    for key in parts[::2]:
+        if isinstance(key.value, (list, dict)):
+            raise NotReadable(key.line, "a name is one word, not a list or a mapping")
     return Node(line, dict(zip(parts[::2], parts[1::2], strict=True)))
 
 

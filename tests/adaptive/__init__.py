@@ -1,0 +1,1 @@
+"""Totals that follow how long the calls of a method take."""

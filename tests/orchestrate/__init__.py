@@ -1,0 +1,1 @@
+"""Fallbacks, degraded answers and sagas, over real calls."""
