@@ -186,10 +186,10 @@ def check(
             found.append(observed_findings(contract, client, measured[method]))
     if used is not None:
         services = {contract.service for contract in own.values()}
-        found.append(name_findings("service", used.services, services, _of_section(places, "services")))
-        found.append(name_findings("method", used.methods, own, _of_section(places, "methods")))
+        found.append(name_findings("error", "service", used.services, services, _of_section(places, "services")))
+        found.append(name_findings("error", "method", used.methods, own, _of_section(places, "methods")))
     there = {method: value.place for method, value in measured.items() if value.place is not None}
-    found.append(name_findings("method", measured, own, there))
+    found.append(name_findings("warning", "method", measured, own, there))
     return Report(in_order(chain(changes, *found)), len(own))
 
 

@@ -180,9 +180,9 @@ def test_names_that_no_descriptor_has() -> None:
         "write its full name as the .proto file has it, or remove it",
         "error[unknown-method]: shop.Orders/Plaice: no descriptor has this method (did you mean 'shop.Orders/Place'?); "
         "write its full name as the .proto file has it, or remove it",
-        "error[unknown-method]: shop.Orders/place: no descriptor has this method (did you mean 'shop.Orders/Place'?); "
-        "write its full name as the .proto file has it, or remove it",
         "error[unknown-method]: z.Z/Q: no descriptor has this method; "
+        "write its full name as the .proto file has it, or remove it",
+        "warning[unknown-method]: shop.Orders/place: no descriptor has this method (did you mean 'shop.Orders/Place'?); "
         "write its full name as the .proto file has it, or remove it",
     ]
 
