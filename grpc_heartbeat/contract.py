@@ -154,7 +154,7 @@ def check(
     contracts: Contracts,
     *,
     policy: TimeoutPolicy | str | os.PathLike[str] | None = None,
-    observed: Mapping[str, Observed] | None = None,
+    observed: Mapping[str, Observed | Mapping[str, float]] | None = None,
     baseline: Contracts | None = None,
 ) -> Report:
     """Check contracts by themselves and against all that is given.
@@ -162,7 +162,8 @@ def check(
     Args:
         contracts: Those of now.
         policy: What clients use: a ``TimeoutPolicy``, or the path of its file, whose lines are then said. Default: not known.
-        observed: What was measured, by method. Default: nothing.
+        observed: What was measured, by method: an ``Observed``, or a mapping of its arguments, as
+            ``AdaptiveTimeouts.observed()`` has them. Default: nothing.
         baseline: The contracts that clients were written against, such as those of the last release. Default: not known.
 
     Returns:
@@ -170,10 +171,11 @@ def check(
 
     Raises:
         ImportError, OSError, ValueError: the file of ``policy`` cannot be read, as for ``TimeoutPolicy.load``.
+        TypeError, ValueError: a mapping in ``observed`` is not what ``Observed`` takes; the message names the method.
     """
     own = {method: contract for method, contract in contracts.items() if not is_foreign(method)}
     used, places = _policy(policy)
-    measured = {method.removeprefix("/"): value for method, value in (observed or {}).items()}
+    measured = {method.removeprefix("/"): _observed(method, value) for method, value in (observed or {}).items()}
     changes = [] if baseline is None else list(change_findings(own, baseline))
     removed = {finding.method for finding in changes if finding.rule == "contract-removed"}
     found = [contract_findings(contract) for method, contract in own.items() if method not in removed]
@@ -184,11 +186,20 @@ def check(
             found.append(observed_findings(contract, client, measured[method]))
     if used is not None:
         services = {contract.service for contract in own.values()}
-        found.append(name_findings("service", used.services, services, _of_section(places, "services")))
-        found.append(name_findings("method", used.methods, own, _of_section(places, "methods")))
+        found.append(name_findings("error", "service", used.services, services, _of_section(places, "services")))
+        found.append(name_findings("error", "method", used.methods, own, _of_section(places, "methods")))
     there = {method: value.place for method, value in measured.items() if value.place is not None}
-    found.append(name_findings("method", measured, own, there))
+    found.append(name_findings("warning", "method", measured, own, there))
     return Report(in_order(chain(changes, *found)), len(own))
+
+
+def _observed(method: str, value: Observed | Mapping[str, Any]) -> Observed:
+    if isinstance(value, Observed):
+        return value
+    try:
+        return Observed(**value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"observed[{method!r}]: {error}") from None
 
 
 def _policy(policy: TimeoutPolicy | str | os.PathLike[str] | None) -> tuple[TimeoutPolicy | None, _Places]:

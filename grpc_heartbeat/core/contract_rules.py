@@ -126,7 +126,7 @@ def observed_findings(contract: MethodContract, client: Client, observed: Observ
 
 
 def name_findings(
-    kind: str, names: Iterable[str], known: Iterable[str], places: Mapping[str, Place]
+    severity: Severity, kind: str, names: Iterable[str], known: Iterable[str], places: Mapping[str, Place]
 ) -> Iterator[Finding]:
     """Find names of a policy, or of measurements, that no descriptor has; ``kind`` is ``method`` or ``service``."""
     there = tuple(sorted(known))
@@ -134,7 +134,7 @@ def name_findings(
         if name not in there and not is_foreign(name):
             what = f"no descriptor has this {kind}{meant(name, there)}"
             advice = "write its full name as the .proto file has it, or remove it"
-            yield Finding("error", f"unknown-{kind}", name, what, advice, places.get(name))
+            yield Finding(severity, f"unknown-{kind}", name, what, advice, places.get(name))
 
 
 def _of(

@@ -162,6 +162,7 @@ def test_waiting_ends_with_the_deadline(name: str, plan: FaultPlan, serve: Serve
     noted = {kind: noting(behavior, entered) for kind, behavior in behaviors.items()}
     server = serve(stack, noted, plan, workers=len(noted))
     with grpc.insecure_channel(server.target) as channel:
+        grpc.channel_ready_future(channel).result(PATIENCE)
         calls = [start(channel, kind, b"hello", timeout=0.5) for kind in noted]
         assert [call.code() for call in calls] == [grpc.StatusCode.DEADLINE_EXCEEDED] * len(noted)
     wait_until(lambda: not waiting(loop))

@@ -17,7 +17,7 @@ STREAM: dict[str, Any] = {"streams_responses": True}
 KINDS = (
     method("shop.Orders/Place", total=0.2),
     method("shop.Orders/Watch", idle=0.2, **STREAM),
-    method("shop.Orders/Export", total=0.2, idle=0.1, **STREAM),
+    method("shop.Orders/Export", total=3.0, idle=0.1, **STREAM),
     method("shop.Orders/Import", total=0.2, idle=0.1, streams_requests=True),
     method("shop.Orders/Chat", total=0.2, streams_requests=True, **STREAM),
 )

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from grpc_heartbeat import TimeoutPolicy, contract
 from grpc_heartbeat.contract import Contracts, MethodContract, Observed, Place, Report
+from grpc_heartbeat.core.adapting import Adaptation, AdaptingTotal
 from grpc_heartbeat.core.contract import Finding, in_order, longer, say
+from grpc_heartbeat.live_policy import LivePolicy
 from tests.contract.shop import PLACE, WATCH, method, shop
 
 SECONDS = st.integers(1, 10**6).map(lambda milliseconds: milliseconds / 1000)
@@ -178,9 +180,9 @@ def test_names_that_no_descriptor_has() -> None:
         "write its full name as the .proto file has it, or remove it",
         "error[unknown-method]: shop.Orders/Plaice: no descriptor has this method (did you mean 'shop.Orders/Place'?); "
         "write its full name as the .proto file has it, or remove it",
-        "error[unknown-method]: shop.Orders/place: no descriptor has this method (did you mean 'shop.Orders/Place'?); "
-        "write its full name as the .proto file has it, or remove it",
         "error[unknown-method]: z.Z/Q: no descriptor has this method; "
+        "write its full name as the .proto file has it, or remove it",
+        "warning[unknown-method]: shop.Orders/place: no descriptor has this method (did you mean 'shop.Orders/Place'?); "
         "write its full name as the .proto file has it, or remove it",
     ]
 
@@ -196,6 +198,24 @@ def test_200_written_for_2000() -> None:
         "shop.proto:7: error[total-below-observed]: shop.Orders/Place: the policy's total of 200 ms is shorter than the "
         "observed p99 of 1.3 s; set total above 1.3, or was 2 meant?"
     ]
+
+
+def test_what_adaptive_totals_have_observed_is_taken() -> None:
+    learnt = AdaptingTotal(PLACE, 60.0, Adaptation(), 0.0)
+    for number in range(400):
+        learnt.answered(0.1 if number < 380 else 3.0, 1.0)
+    (finding,) = contract.check(shop(method(total=2.0)), observed={PLACE: learnt.observed(2.0)}).findings
+    assert (finding.severity, finding.rule) == ("error", "total-below-observed")
+    for wrong, error in (({"p99": -1.0}, ValueError), ({"p50": 1.0}, TypeError), ({"p99": 1.0, "p98": 1.0}, TypeError)):
+        with pytest.raises(error, match=r"^observed\['shop\.Orders/Place'\]: .*p9[89]"):
+            contract.check(shop(method(total=2.0)), observed={PLACE: wrong})
+
+
+def test_a_policy_that_may_be_replaced_is_judged_as_it_is_now() -> None:
+    live = LivePolicy(policy(total=3))
+    assert contract.check(shop(method(total=2.0)), policy=live).rules() == {"longer-than-contract"}
+    live.replace(policy(total=2))
+    assert contract.check(shop(method(total=2.0)), policy=live).rules() == set()
 
 
 def test_few_measurements_prove_little() -> None:
