@@ -8,6 +8,7 @@
 - ``ours, connect``, ``ours, header``: in scope, with a limit for the connection; with one for the acceptance besides.
 - ``ours, idle``: with a limit for each message instead; only streams know it.
 - ``ours, all layers``: in scope, with every limit there is.
+- ``ours, adaptive``: the same channel with a total that adapts, which sends the exact budget, too; only unary calls know it.
 - ``ours, interceptors``: this library's official client interceptors, in scope.
 - ``no-op interceptor``: one interceptor of the official API that does nothing: the floor of that API.
 - ``ours, metrics``: ``ours`` with this library's metrics turned on.
@@ -141,6 +142,11 @@ def _ours_clients(stack: str, intercepted: Callable[[str, Iterable[Any]], Any]) 
         timeouts = importlib.import_module("grpc_heartbeat").Timeouts(total=LIMIT, **limits)
         return lambda target: face.insecure_channel(target, timeouts=timeouts)
 
+    def adaptive(target: str) -> Any:
+        made = importlib.import_module("grpc_heartbeat.adaptive").AdaptiveTimeouts
+        timeouts = importlib.import_module("grpc_heartbeat").Timeouts(total=LIMIT)
+        return face.insecure_channel(target, timeouts=made(timeouts, least=LIMIT))
+
     def traced(target: str) -> Any:
         return telemetry.traced(face.insecure_channel(target))
 
@@ -154,6 +160,7 @@ def _ours_clients(stack: str, intercepted: Callable[[str, Iterable[Any]], Any]) 
         ClientVariant("ours, header", limited(connect=3.0, header=2.0), None, scope, kinds=("unary",)),
         ClientVariant("ours, idle", limited(idle=5.0), kinds=("stream",)),
         ClientVariant("ours, all layers", limited(connect=3.0, header=2.0, idle=5.0, write=5.0), None, scope),
+        ClientVariant("ours, adaptive", adaptive, None, kinds=("unary",)),
         ClientVariant("ours, interceptors", official, None, scope),
         ClientVariant("ours, metrics", face.insecure_channel, scope=telemetry.measured),
         ClientVariant("ours, tracing", traced),

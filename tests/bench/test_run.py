@@ -19,7 +19,7 @@ from bench.micro import MICROS
 from bench.report import plain_figures, plain_table
 
 ROOT = Path(__file__).resolve().parents[2]
-UNARY = {"ours, connect", "ours, header"}
+UNARY = {"ours, connect", "ours, header", "ours, adaptive"}
 STREAM = {"ours, idle"}
 OPENTELEMETRY = {"opentelemetry", "opentelemetry, batch"}
 CLIENTS = {
