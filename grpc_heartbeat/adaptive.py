@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -148,14 +149,26 @@ class AdaptiveTimeouts(TimeoutPolicy):
         return f"AdaptiveTimeouts({super().__repr__()}, {self._rules!r})"
 
 
+_MANY = 1000
+"""Ends of calls that wait to be counted, at the most."""
+
+
 class MethodTotal:
-    """The total of one method. Safe to be used by several threads."""
+    """The total of one method. Safe to be used by several threads.
+
+    The end of a call is only put down; all that were are counted when the total is due to be adapted. What is done once for
+    many calls is cheap, and what is done for each between other things is five times as dear as in a loop.
+    """
 
     def __init__(self, owner: AdaptiveTimeouts, method: str, limits: Limits, most: float, rules: Adaptation) -> None:
         self._owner = owner
         self._limits = limits
         self._source = f"adaptive:{limits.source('total')}"
         self._adapting = AdaptingTotal(method, most, rules, clock())
+        self._every = rules.every
+        self._due_at = clock() + rules.every
+        self._ends: deque[tuple[bool, float, float]] = deque()
+        """Of each call: whether it was answered, how long it took, and when it ended."""
         self._members: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lock = threading.Lock()
 
@@ -167,6 +180,7 @@ class MethodTotal:
     def observed(self) -> dict[str, float]:
         """Return how long calls took of late."""
         with self._lock:
+            self._count()
             return self._adapting.observed(clock())
 
     def join(self, multicallable: Any) -> None:
@@ -175,29 +189,50 @@ class MethodTotal:
             self._members.add(multicallable)
             multicallable.limit(self._present())
 
-    def ended(self, status: str, started: float) -> None:
-        """Note that a call that began at ``started`` ended with this status now. Never raises."""
+    def answered(self, started: float) -> None:
+        """Note that a call that began at ``started`` was answered now. Never raises."""
+        now = clock()
+        self._ends.append((True, now - started, now))
+        if now >= self._due_at or len(self._ends) >= _MANY:
+            self._learn(now)
+
+    def failed(self, status: str, started: float) -> None:
+        """Note that a call that began at ``started`` failed with this status now. Never raises."""
+        now = clock()
+        if status == "DEADLINE_EXCEEDED":
+            self._ends.append((False, now - started, now))
+        if now >= self._due_at or len(self._ends) >= _MANY:
+            self._learn(now)
+
+    def _learn(self, now: float) -> None:
         try:
-            now = clock()
-            adapted = self._learn(status, now - started, now)
+            with self._lock:
+                adapted = self._adapt(now)
             if adapted is not None and self._owner.observers:
                 self._owner.observers.emit(adapted)
         except Exception as error:
-            _faults.record("adaptive.ended", error)
+            _faults.record("adaptive.learn", error)
 
-    def _learn(self, status: str, seconds: float, now: float) -> TotalAdapted | None:
-        adapting = self._adapting
-        with self._lock:
-            if status == "OK":
-                adapting.answered(seconds, now)
-            elif status == "DEADLINE_EXCEEDED":
-                adapting.expired(seconds, now)
-            adapted = adapting.adapt(self._owner.server_load, now) if adapting.due(now) else None
-            if adapted is not None:
-                limits = self._present()
-                for multicallable in self._members:
-                    multicallable.limit(limits)
+    def _adapt(self, now: float) -> TotalAdapted | None:
+        self._count()
+        if not self._adapting.due(now):
+            return None
+        self._due_at = now + self._every
+        adapted = self._adapting.adapt(self._owner.server_load, now)
+        if adapted is not None:
+            limits = self._present()
+            for multicallable in self._members:
+                multicallable.limit(limits)
         return adapted
+
+    def _count(self) -> None:
+        """Count the calls that have ended; those that end meanwhile may wait."""
+        for _ in range(len(self._ends)):
+            answered, seconds, at = self._ends.popleft()
+            if answered:
+                self._adapting.answered(seconds, at)
+            else:
+                self._adapting.expired(seconds, at)
 
     def _present(self) -> Limits:
         total = self._adapting.total

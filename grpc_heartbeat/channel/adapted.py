@@ -18,11 +18,34 @@ class _Blocking:
 
     learnt: MethodTotal
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._timed(super().__call__, args, kwargs)  # type: ignore[misc]  # of the multicallable beside this one
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        started = clock()
+        try:
+            call = super().__call__  # type: ignore[misc]  # of the multicallable beside this one
+            response = call(request, timeout, metadata, credentials, wait_for_ready, compression)
+        except grpc.RpcError as error:
+            self._failed(error, started)
+            raise
+        self.learnt.answered(started)
+        return response
 
     def with_call(self, *args: Any, **kwargs: Any) -> Any:
-        return self._timed(super().with_call, args, kwargs)  # type: ignore[misc]
+        started = clock()
+        try:
+            response = super().with_call(*args, **kwargs)  # type: ignore[misc]
+        except grpc.RpcError as error:
+            self._failed(error, started)
+            raise
+        self.learnt.answered(started)
+        return response
 
     def future(self, *args: Any, **kwargs: Any) -> Any:
         started = clock()
@@ -30,18 +53,16 @@ class _Blocking:
         call.add_done_callback(partial(self._done, started))
         return call
 
-    def _timed(self, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        started = clock()
-        try:
-            response = call(*args, **kwargs)
-        except grpc.RpcError as error:
-            self.learnt.ended(error.code().name if isinstance(error, grpc.Call) else "", started)
-            raise
-        self.learnt.ended("OK", started)
-        return response
+    def _failed(self, error: grpc.RpcError, started: float) -> None:
+        if isinstance(error, grpc.Call):
+            self.learnt.failed(error.code().name, started)
 
     def _done(self, started: float, call: Any) -> None:
-        self.learnt.ended(call.code().name, started)
+        code = call.code()
+        if code is grpc.StatusCode.OK:
+            self.learnt.answered(started)
+        else:
+            self.learnt.failed(code.name, started)
 
 
 class UnaryUnary(_Blocking, multicallables.UnaryUnary):
@@ -68,7 +89,10 @@ class _Awaited:
         try:
             code.send(None)
         except StopIteration as status:
-            self.learnt.ended(status.value.name, started)
+            if status.value is grpc.StatusCode.OK:
+                self.learnt.answered(started)
+            else:
+                self.learnt.failed(status.value.name, started)
         except Exception as error:
             _faults.record("adapted.done", error)
         finally:
