@@ -82,13 +82,13 @@ class AdaptiveTimeouts(TimeoutPolicy):
         super().__init__(default, services=services, methods=methods, name=name_of_policy)
         self._rules: Adaptation
         self._learnt: dict[str, MethodTotal]
-        self._lock: threading.Lock
+        self._lock: Any
         self._state: list[float]
         self.observers: Observers
         set_once = object.__setattr__
         set_once(self, "_rules", Adaptation(window, quantile, load_share, headroom, least, samples, every))
         set_once(self, "_learnt", {})
-        set_once(self, "_lock", threading.Lock())
+        set_once(self, "_lock", threading.RLock())
         set_once(self, "_state", [0.0])
         set_once(self, "observers", Observers(_failed))
 
@@ -170,7 +170,7 @@ class MethodTotal:
         self._ends: deque[tuple[bool, float, float]] = deque()
         """Of each call: whether it was answered, how long it took, and when it ended."""
         self._members: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may make a call
 
     @property
     def total(self) -> float:
@@ -228,6 +228,8 @@ class MethodTotal:
     def _count(self) -> None:
         """Count the calls that have ended; those that end meanwhile may wait."""
         for _ in range(len(self._ends)):
+            if not self._ends:
+                return
             answered, seconds, at = self._ends.popleft()
             if answered:
                 self._adapting.answered(seconds, at)

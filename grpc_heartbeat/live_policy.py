@@ -64,13 +64,13 @@ class LivePolicy(TimeoutPolicy):
         super().__init__()
         self.observers: Observers
         self._file: list[_File]
-        self._lock: threading.Lock
+        self._lock: Any
         self._state: list[TimeoutPolicy]
         self._watchers: weakref.WeakSet[PolicyWatcher]
         set_once = object.__setattr__
         set_once(self, "observers", Observers(_failed))
         set_once(self, "_file", [])
-        set_once(self, "_lock", threading.Lock())
+        set_once(self, "_lock", threading.RLock())
         set_once(self, "_state", [_plain(policy)])
         set_once(self, "_watchers", weakref.WeakSet())
 
