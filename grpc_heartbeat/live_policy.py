@@ -78,6 +78,8 @@ class LivePolicy(TimeoutPolicy):
     def load(cls, path: str | os.PathLike[str], *, every: float = 5.0) -> LivePolicy:
         """Read a policy from a file, as ``TimeoutPolicy.load`` does, and again whenever the file changes, until ``close``.
 
+        A forked child keeps what it has and does not look at the file.
+
         Args:
             path: A symbolic link is followed each time, as a mounted ConfigMap of Kubernetes wants it.
             every: Seconds between looks at the file, which are a ``stat`` each. Default 5.

@@ -271,7 +271,7 @@ def test_it_is_one_of_a_kind() -> None:
             duplicate(policy)
     for wrong in (8.0, None, policy, AdaptiveTimeouts(Timeouts(total=1.0))):
         with pytest.raises(TypeError, match="policy must be Timeouts or a TimeoutPolicy"):
-            policy.replace(wrong)  # type: ignore[arg-type]
+            policy.replace(wrong)  # type: ignore[arg-type]  # the point of the test
 
 
 class Followed:

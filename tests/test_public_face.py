@@ -16,7 +16,7 @@ import grpc.aio
 import pytest
 
 import grpc_heartbeat as hb
-from grpc_heartbeat import contract, events, strategies
+from grpc_heartbeat import adaptive, contract, events, live_policy, orchestrate, strategies
 from grpc_heartbeat.testing import faults, proof
 from tests.peers import OPTIONS, PATIENCE, handlers, path, wait_until
 
@@ -84,6 +84,17 @@ STRATEGY_NAMES = {
     "register",
     "unregister",
 }
+ORCHESTRATE_NAMES = {
+    "FAILS",
+    "AsyncSaga",
+    "Background",
+    "Saga",
+    "Undone",
+    "answer_within",
+    "answer_within_sync",
+    "fallback",
+    "fallback_sync",
+}
 CONTRACT_NAMES = {
     "Contracts",
     "Finding",
@@ -107,10 +118,16 @@ def test_the_names_of_both_faces() -> None:
     assert set(hb.__all__) == SYNC_NAMES
     assert set(hb.aio.__all__) == SHARED
     assert set(strategies.__all__) == STRATEGY_NAMES
+    assert set(adaptive.__all__) == {"AdaptiveTimeouts", "TotalAdapted"}
+    assert set(live_policy.__all__) == {"LivePolicy", "PolicyRejected", "PolicyReplaced"}
+    assert set(orchestrate.__all__) == ORCHESTRATE_NAMES
     for module in (
         hb,
         hb.aio,
         hb.deadline,
+        adaptive,
+        live_policy,
+        orchestrate,
         hb.debug,
         hb.errors,
         contract,

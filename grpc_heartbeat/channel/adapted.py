@@ -40,7 +40,7 @@ class _Blocking:
     def with_call(self, *args: Any, **kwargs: Any) -> Any:
         started = clock()
         try:
-            response = super().with_call(*args, **kwargs)  # type: ignore[misc]
+            response = super().with_call(*args, **kwargs)  # type: ignore[misc]  # as above
         except grpc.RpcError as error:
             self._failed(error, started)
             raise
@@ -49,7 +49,7 @@ class _Blocking:
 
     def future(self, *args: Any, **kwargs: Any) -> Any:
         started = clock()
-        call = super().future(*args, **kwargs)  # type: ignore[misc]
+        call = super().future(*args, **kwargs)  # type: ignore[misc]  # as above
         call.add_done_callback(partial(self._done, started))
         return call
 
@@ -80,7 +80,7 @@ class _Awaited:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         started = clock()
-        call = super().__call__(*args, **kwargs)  # type: ignore[misc]
+        call = super().__call__(*args, **kwargs)  # type: ignore[misc]  # of the multicallable beside this one
         call.add_done_callback(partial(self._done, started))
         return call
 

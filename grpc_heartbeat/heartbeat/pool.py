@@ -51,9 +51,7 @@ class DaemonPool(ThreadPoolExecutor):
         worker = threading.Thread(target=self._serve, name=f"{self._name}-worker", daemon=True)
         try:
             worker.start()
-        except (
-            RuntimeError
-        ) as error:  # the system has no thread left: the work waits for one, or for the next that comes
+        except RuntimeError as error:  # the system has none left: the work waits for one, or for the next that comes
             _faults.record("pool.thread", error)
         else:
             self._workers.add(worker)

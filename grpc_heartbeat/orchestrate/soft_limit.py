@@ -151,6 +151,7 @@ def _wait(soft: float) -> float:
 
 
 def _call_off(scope: Scope, piece: asyncio.Future[Any] | Future[Any]) -> None:
+    piece.add_done_callback(lambda done: _tell(None, done))  # who answers a cancel by an error tells nobody
     piece.cancel()
     for failure in scope.cancel(Reason.PARENT):
         _faults.record("orchestrate.cancel_member", failure)

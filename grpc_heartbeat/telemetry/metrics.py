@@ -51,11 +51,12 @@ class Metrics:
                 self._listen()
 
     def stop(self) -> None:
-        """Undo one :meth:`start`. Instruments cannot be taken back: they keep what they have."""
+        """Undo one :meth:`start`, if there is one. Instruments cannot be taken back: they keep what they have."""
         with self._lock:
-            self._users -= 1
-            if not self._users:
-                self._leave()
+            if self._users:
+                self._users -= 1
+                if not self._users:
+                    self._leave()
 
     def _listen(self) -> None:
         self._instruments.running = True

@@ -144,7 +144,7 @@ def test_a_total_follows_the_calls(
 ) -> None:
     policy = adaptive()
     changes: list[TotalAdapted] = []
-    policy.observers.add(changes.append)  # type: ignore[arg-type]
+    policy.observers.add(changes.append)  # type: ignore[arg-type]  # nothing else comes
     client = stack(loop, server.target, policy, way, how)
     cleanup.callback(client.close)
     method = MANY if "stream" in how else ONE
@@ -348,7 +348,7 @@ def test_it_is_one_of_a_kind() -> None:
         with pytest.raises(TypeError, match="holds what this process has learnt"):
             duplicate(policy)
     with pytest.raises(TypeError, match="policy must be Timeouts or a TimeoutPolicy, not float"):
-        AdaptiveTimeouts(8.0)  # type: ignore[arg-type]
+        AdaptiveTimeouts(8.0)  # type: ignore[arg-type]  # the point of the test
 
 
 def test_its_policy_may_come_from_a_file(tmp_path: Path) -> None:

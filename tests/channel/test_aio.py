@@ -197,7 +197,7 @@ async def test_an_ended_call_can_be_used_in_every_way(server: Server, kind: str)
 @each_style
 async def test_a_methods_name_may_be_bytes_as_for_grpcio(server: Server, style: str) -> None:
     async with opened(style, server.target) as channel:
-        method: Any = channel.unary_unary(path("UnaryUnary").encode())  # type: ignore[arg-type]
+        method: Any = channel.unary_unary(path("UnaryUnary").encode())  # type: ignore[arg-type]  # as grpcio takes it
         assert await method(b"hello") == b"hello"
 
 

@@ -137,4 +137,4 @@ def test_it_is_never_above_the_policy_nor_below_the_least(
 )
 def test_wrong_numbers_are_refused_by_name(wrong: dict[str, float], word: str) -> None:
     with pytest.raises(ValueError, match=f"AdaptiveTimeouts.{word}"):
-        Adaptation(**wrong)  # type: ignore[arg-type]
+        Adaptation(**wrong)  # type: ignore[arg-type]  # the point of the test

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import grpc
@@ -107,10 +109,33 @@ async def test_too_much_of_it_is_called_off() -> None:
         return ""
 
     for number in range(3):
-        answer = await answer_within(0.01, lambda n=number: work(n), str, hard=0.2, background=background)  # type: ignore[misc]
+        answer = await answer_within(0.01, partial(work, number), str, hard=0.2, background=background)
         assert answer == ""
     await all_cancelled.wait()
     assert cancelled == [1, 2, 0]  # the first by its hard limit
+
+
+async def test_work_that_answers_its_calling_off_by_an_error_is_nobodys_alarm() -> None:
+    alarms: list[dict[str, Any]] = []
+    loop, full, ended = asyncio.get_running_loop(), Background(1), asyncio.Event()
+    full.take(loop.create_future())
+    loop.set_exception_handler(lambda _, context: alarms.append(context))
+
+    async def work() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.set()
+            raise KeyError from None
+        return ""
+
+    assert await answer_within(0.01, work, str, hard=LONG, background=full) == ""
+    await ended.wait()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gc.collect()
+    loop.set_exception_handler(None)
+    assert alarms == []
 
 
 async def test_whoever_is_cancelled_while_it_waits_cancels_the_work() -> None:

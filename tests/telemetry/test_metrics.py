@@ -22,6 +22,7 @@ from grpc_heartbeat.core.heartbeat_news import HeartbeatEvent
 from grpc_heartbeat.core.heartbeat_status import HeartbeatSnapshot
 from grpc_heartbeat.interceptors.admission import ServerPolicy
 from grpc_heartbeat.telemetry.beat_metrics import MOST_SERVICES, MOST_ZONES
+from grpc_heartbeat.telemetry.metrics import Metrics
 from grpc_heartbeat.telemetry.rpc_metrics import MOST, MOST_METHODS
 from tests.heartbeat import ends
 from tests.heartbeat.relay import Relay
@@ -354,3 +355,16 @@ def test_what_is_closed_hears_no_more() -> None:
     meters.close()
     with pytest.raises(ValueError, match="nothing to turn on"):
         telemetry.instrument(metrics=False, spans=False)
+
+
+def test_one_stop_too_many_is_nothing() -> None:
+    meters = Meters()
+    metrics = Metrics(meters.provider)
+    metrics.stop()
+    before = len(call_events)
+    metrics.start()
+    assert len(call_events) == before + 1
+    metrics.stop()
+    metrics.stop()
+    assert len(call_events) == before
+    meters.close()
